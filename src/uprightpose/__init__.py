@@ -1,0 +1,1 @@
+"""Refine the joints of people who are not standing upright."""

@@ -1,0 +1,1 @@
+"""Images -> score maps."""

@@ -1,0 +1,124 @@
+"""Where: image <-> crop <-> score map, the one place that knows about half a pixel.
+
+Points are ``(x, y)`` with x right and y down; pixel and cell centers are integers, the first
+is 0. In *edge* coordinates, ``u = x + 0.5``, a picture of width ``w`` spans ``[0, w]`` and
+resizing is a plain multiplication. Every shift between grids follows from that.
+
+An affine map is a ``(2, 3)`` float64 array that acts on the column ``(x, y, 1)``.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import TypeVar
+
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+
+Points = TypeVar("Points")  # numpy array or torch tensor (..., 2); arithmetic only
+
+HALF = 0.5
+
+
+def image_to_map(points: Points, stride: float) -> Points:
+    """Turn image pixels into cells of a score map of the given stride (SPEC 1.1).
+
+    Example:
+        >>> image_to_map(np.array([1.5, 3.5]), stride=4)
+        array([0. , 0.5])
+    """
+    return (points + HALF) / stride - HALF  # type: ignore[operator,no-any-return]
+
+
+def map_to_image(points: Points, stride: float) -> Points:
+    """Turn score-map cells into image pixels: ``x = stride * (cell + 0.5) - 0.5``.
+
+    Example:
+        >>> map_to_image(np.array([0.0, 0.5]), stride=4)
+        array([1.5, 3.5])
+    """
+    return (points + HALF) * stride - HALF  # type: ignore[operator,no-any-return]
+
+
+def middle(size: tuple[int, int]) -> tuple[float, float]:
+    """Return the middle ``(x, y)`` of a grid of ``(h, w)`` cells, between cells if even."""
+    height, width = size
+    return (width / 2 - HALF, height / 2 - HALF)
+
+
+def whole_image_box(size: tuple[int, int]) -> tuple[float, float, float, float]:
+    """Return the box ``(x, y, w, h)`` of an image of ``(h, w)`` pixels, in edge coordinates."""
+    height, width = size
+    return (0.0, 0.0, float(width), float(height))
+
+
+def crop_matrix(
+    box: Sequence[float],
+    size: int,
+    *,
+    angle: float = 0.0,
+    scale: float = 1.0,
+    flip: bool = False,
+) -> Float[ndarray, "2 3"]:
+    """Return the affine map from image pixels to a square crop that letter-boxes ``box``.
+
+    The longer side of the box fills the crop, the box's middle becomes the crop's middle.
+    Then the content is mirrored (``flip``), turned by ``angle`` and scaled, all about the
+    middle, so that one resampling does everything (SPEC 1.17).
+
+    Args:
+        box: ``(x, y, w, h)`` in edge coordinates of the image (a whole image is
+            ``(0, 0, w, h)``), as in COCO.
+        size: side of the crop in pixels.
+        angle: radians, positive clockwise as displayed.
+        scale: above 1 makes the person larger.
+        flip: mirror left and right first.
+
+    Returns:
+        ``(2, 3)`` matrix acting on pixel centers.
+
+    Example:
+        A 100 x 50 picture in a 10 x 10 crop: its first pixel's center lies at 0.05 edge
+        units from the left, below the upper quarter that letter-boxing leaves empty.
+
+        >>> matrix = crop_matrix((0, 0, 100, 50), 10)
+        >>> apply_affine(matrix, np.array([[0.0, 0.0]])).round(3)
+        array([[-0.45,  2.05]])
+    """
+    x, y, width, height = (float(value) for value in box)
+    factor = scale * size / max(width, height)
+    cos, sin = math.cos(angle) * factor, math.sin(angle) * factor
+    mirror = -1.0 if flip else 1.0
+    linear = np.array([[cos * mirror, -sin], [sin * mirror, cos]])
+    center = np.array([x + width / 2, y + height / 2]) - HALF
+    target = np.full(2, size / 2 - HALF)
+    return np.concatenate([linear, (target - linear @ center)[:, None]], axis=1)
+
+
+def apply_affine(
+    matrix: Float[ndarray, "2 3"], points: Float[ndarray, "*any 2"]
+) -> Float[ndarray, "*any 2"]:
+    """Map points ``(..., 2)``; NaN stays NaN."""
+    moved: Float[ndarray, "*any 2"] = points @ matrix[:, :2].T + matrix[:, 2]
+    return moved
+
+
+def compose_affine(
+    first: Float[ndarray, "2 3"], second: Float[ndarray, "2 3"]
+) -> Float[ndarray, "2 3"]:
+    """Return the map that applies ``first`` and then ``second``."""
+    linear = second[:, :2] @ first[:, :2]
+    shift = second[:, :2] @ first[:, 2] + second[:, 2]
+    return np.concatenate([linear, shift[:, None]], axis=1)
+
+
+def invert_affine(matrix: Float[ndarray, "2 3"]) -> Float[ndarray, "2 3"]:
+    """Return the map that undoes ``matrix``."""
+    linear = np.linalg.inv(matrix[:, :2])
+    return np.concatenate([linear, (-linear @ matrix[:, 2])[:, None]], axis=1)
+
+
+def shrink_matrix(factor_x: float, factor_y: float) -> Float[ndarray, "2 3"]:
+    """Return the map of pixel centers when a picture is resized by these factors."""
+    shift_x, shift_y = HALF * factor_x - HALF, HALF * factor_y - HALF
+    return np.array([[factor_x, 0.0, shift_x], [0.0, factor_y, shift_y]])

@@ -1,0 +1,159 @@
+"""Encode joints as score maps, decode score maps as joints: each undoes the other.
+
+All positions here are score-map cells ``(x, y)``; :mod:`uprightpose.frames` relates them to
+pixels. Score maps lie in [0, 1]; a background map, if any, is the last channel.
+"""
+
+from functools import cache
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from uprightpose.skeletons import Skeleton
+
+RADIUS_SHARE = 0.15
+"""Disk radius over the reference length |left shoulder - right hip| (paper, Sec. 3.4)."""
+
+MIN_RADIUS = 0.75
+"""Smallest disk radius in cells, so that a disk is never empty (SPEC 1.15)."""
+
+
+class Decoded(NamedTuple):
+    """Joints read from score maps.
+
+    Attributes:
+        joints: ``(b, k, 2)`` cells.
+        scores: ``(b, k)`` value of each map at its peak.
+    """
+
+    joints: Float[Tensor, "b k 2"]
+    scores: Float[Tensor, "b k"]
+
+
+def encode_gaussians(
+    joints: Float[Tensor, "b k 2"], size: tuple[int, int], sigma: float = 1.0
+) -> Float[Tensor, "b k h w"]:
+    """Draw a Gaussian of peak 1 at each joint (hourglass targets, SPEC 1.15).
+
+    Args:
+        joints: cells; a NaN joint gives an empty map.
+        size: ``(h, w)`` of the maps.
+        sigma: standard deviation in cells.
+    """
+    return torch.exp(-_squared_distances(joints, size) / (2 * sigma**2)).nan_to_num(0.0)
+
+
+def encode_disks(
+    joints: Float[Tensor, "b k 2"], size: tuple[int, int], radius: Float[Tensor, " b"]
+) -> Float[Tensor, "b k h w"]:
+    """Set the cells within ``radius`` of each joint to 1 (paper, Sec. 3.4).
+
+    Args:
+        joints: cells; a NaN joint gives an empty map.
+        size: ``(h, w)`` of the maps.
+        radius: cells, one per person.
+
+    Example:
+        >>> encode_disks(torch.tensor([[[1.0, 0.0]]]), (2, 3), torch.tensor([1.0]))
+        tensor([[[[1., 1., 1.],
+                  [0., 1., 0.]]]])
+    """
+    inside = _squared_distances(joints, size) <= radius[:, None, None, None] ** 2
+    return inside.to(joints.dtype)
+
+
+def disk_radius(joints: Float[Tensor, "b k 2"], skeleton: Skeleton) -> Float[Tensor, " b"]:
+    """Return ``r = 0.15 |left shoulder - right hip|`` per person, in the joints' unit.
+
+    Foreshortened torsos, whose diagonal is under half of the other one, take the other
+    (SPEC 1.15). A missing diagonal takes the other too; the floor is :data:`MIN_RADIUS`.
+    """
+    left_shoulder, right_shoulder, left_hip, right_hip = skeleton.torso
+    main = (joints[:, left_shoulder] - joints[:, right_hip]).norm(dim=-1)
+    other = (joints[:, right_shoulder] - joints[:, left_hip]).norm(dim=-1)
+    short = main.isnan() | (main < other / 2)
+    length = torch.where(short, other, main).nan_to_num(0.0)
+    return (RADIUS_SHARE * length).clamp(min=MIN_RADIUS)
+
+
+def with_background(maps: Float[Tensor, "b k h w"]) -> Float[Tensor, "b k1 h w"]:
+    """Append the background map, 1 - the largest joint map (SPEC 1.10)."""
+    return torch.cat([maps, 1 - maps.amax(dim=1, keepdim=True)], dim=1)
+
+
+def decode(maps: Float[Tensor, "b k h w"], *, sigma: float = 1.0, subcell: bool = True) -> Decoded:
+    """Find each map's joint: Gaussian blur, highest cell, parabola through its neighbors.
+
+    Pass the joints' maps only, without background. Nothing flows back (SPEC 1.13).
+
+    Args:
+        maps: scores in [0, 1].
+        sigma: blur in cells; 0 for none.
+        subcell: refine the position by a parabola along x and y; ``False`` is the paper's
+            literal reading.
+
+    Returns:
+        Joints in cells and the unblurred scores there; ties go to the first cell.
+
+    Paper: Sec. 3.2, normalization module (Fig. 7); SPEC 1.7.
+
+    Example:
+        >>> maps = encode_gaussians(torch.tensor([[[4.25, 3.0]]]), (8, 10))
+        >>> decode(maps).joints
+        tensor([[[4.2..., 3.0...]]])
+    """
+    maps = maps.detach().float()
+    height, width = maps.shape[-2:]
+    blurred = blur(maps, sigma) if sigma > 0 else maps
+    flat = blurred.flatten(2)
+    best = flat.argmax(dim=2)
+    x, y = best % width, best // width
+    joints = torch.stack([x, y], dim=-1).to(maps.dtype)
+    if subcell:
+        shift_x = _parabola(flat, best, x, 1, width)
+        shift_y = _parabola(flat, best, y, width, height)
+        joints = joints + torch.stack([shift_x, shift_y], dim=-1)
+    return Decoded(joints, maps.flatten(2).gather(2, best[..., None])[..., 0])
+
+
+def blur(maps: Float[Tensor, "b k h w"], sigma: float) -> Float[Tensor, "b k h w"]:
+    """Blur with a Gaussian cut at 3 sigma; at borders the weights inside sum to 1 (SPEC 1.7)."""
+    height, width = maps.shape[-2:]
+    rows = _blur_matrix(height, sigma).to(maps)
+    columns = _blur_matrix(width, sigma).to(maps)
+    return rows @ maps @ columns.T
+
+
+@cache
+def _blur_matrix(length: int, sigma: float) -> Float[Tensor, "n n"]:
+    """Return the blur along one axis as a matrix whose rows sum to 1."""
+    offset = torch.arange(length)[:, None] - torch.arange(length)
+    weights = torch.exp(-(offset.double() ** 2) / (2 * sigma**2))
+    weights = weights * (offset.abs() <= 3 * sigma)
+    return weights / weights.sum(dim=1, keepdim=True)
+
+
+def _parabola(
+    flat: Float[Tensor, "b k hw"], best: Tensor, place: Tensor, step: int, length: int
+) -> Float[Tensor, "b k"]:
+    """Return the vertex of the parabola through a peak and its neighbors along one axis."""
+    inside = (place > 0) & (place < length - 1)
+    left, here, right = (
+        flat.gather(2, (best + inside * shift)[..., None])[..., 0] for shift in (-step, 0, step)
+    )
+    bend = left + right - 2 * here
+    shift = (left - right) / (2 * bend.clamp(max=-1e-12))
+    return torch.where(inside, shift.clamp(-0.5, 0.5), 0.0)
+
+
+def _squared_distances(
+    joints: Float[Tensor, "b k 2"], size: tuple[int, int]
+) -> Float[Tensor, "b k h w"]:
+    height, width = size
+    x = torch.arange(width, device=joints.device, dtype=joints.dtype)
+    y = torch.arange(height, device=joints.device, dtype=joints.dtype)
+    dx = (x - joints[..., 0, None]) ** 2
+    dy = (y - joints[..., 1, None]) ** 2
+    return dy[..., :, None] + dx[..., None, :]

@@ -1,0 +1,1 @@
+"""Recipes, stages and the training loop; the only place that changes weights."""

@@ -1,0 +1,196 @@
+"""The tree of the package: who may import whom, who may touch the world, and names.
+
+``LAYERS`` is the way of one picture, top to bottom. A module imports only from lines above its
+own; modules on one line are peers and know nothing of each other. A new module needs a place
+here. ``__init__`` files are left out: they only gather names.
+"""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from uprightpose.frames import apply_affine
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "src" / "uprightpose"
+
+LAYERS = (
+    "errors",
+    "skeletons",
+    "frames",
+    "data.sample",
+    "data.lsp data.flic data.mpii data.coco data.joint_files",
+    "data.images",
+    "data.augment",
+    "data.loader",
+    "detectors.compact detectors.fcn detectors.hourglass detectors.resnet",
+    "score_maps",
+    "normalize",
+    "refine",
+    "model",
+    "losses",
+    "metrics",
+    "weights",
+    "predict",
+    "evaluate",
+    "train.recipe",
+    "train.stages",
+    "train.module",
+    "train.run",
+    "plots",
+    "export",
+    "cli",
+    "__main__",
+)
+RANK = {f"uprightpose.{name}": rank for rank, line in enumerate(LAYERS) for name in line.split()}
+PURE = ("detectors.", "score_maps", "normalize", "refine", "model", "losses", "metrics")
+EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "base", "manager"}
+
+
+def module_name(file: Path) -> str:
+    return ".".join(file.relative_to(PACKAGE.parent).with_suffix("").parts)
+
+
+FILES = {
+    module_name(file): file for file in sorted(PACKAGE.rglob("*.py")) if file.name != "__init__.py"
+}
+
+
+def rank_of(name: str) -> int:
+    """Return the line of a module, or of the last module of a package."""
+    inside = [rank for module, rank in RANK.items() if module.startswith(f"{name}.")]
+    return RANK[name] if name in RANK else max(inside)
+
+
+def is_module(name: str) -> bool:
+    path = PACKAGE.parent.joinpath(*name.split("."))
+    return path.is_dir() or path.with_suffix(".py").is_file()
+
+
+def imports(tree: ast.AST, module: str) -> Iterator[str]:
+    """Yield each module that ``module`` imports, in functions and for types too."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            package = module.split(".")[: -node.level] if node.level else []
+            source = ".".join([*package, *([node.module] if node.module else [])])
+            for alias in node.names:
+                below = f"{source}.{alias.name}"
+                inside = source.split(".")[0] == "uprightpose" and is_module(below)
+                yield below if inside else source
+
+
+def upward_imports(source: str, module: str) -> list[str]:
+    """Return the modules of the package that ``module`` imports but may not."""
+    found = set(imports(ast.parse(source), module))
+    ours = {name for name in found if name.split(".")[0] == "uprightpose"}
+    return sorted(n for n in ours if n == "uprightpose" or rank_of(n) >= rank_of(module))
+
+
+@pytest.mark.parametrize("module", FILES)
+class TestEachModule:
+    def test_has_a_place_in_the_tree(self, module):
+        assert module in RANK, f"give {module} a line in LAYERS, below all that it imports"
+
+    def test_imports_only_from_lines_above(self, module):
+        if module in RANK:
+            assert upward_imports(FILES[module].read_text(), module) == []
+
+    def test_pure_modules_touch_nothing_outside(self, module):
+        """Tensors in, tensors out: no files, clocks, printing or device of their own."""
+        if not module.removeprefix("uprightpose.").startswith(PURE):
+            return
+        tree = ast.parse(FILES[module].read_text())
+        roots = {name.split(".")[0] for name in imports(tree, module)}
+        assert not roots & {"os", "pathlib", "time", "datetime", "logging", "subprocess", "tqdm"}
+        calls = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]
+        names = {call.id for call in calls if isinstance(call, ast.Name)}
+        methods = {call.attr for call in calls if isinstance(call, ast.Attribute)}
+        assert not names & {"print", "open", "eval", "exec"}
+        assert not methods & {"cuda", "manual_seed"}
+
+
+class TestTheCheckItself:
+    @pytest.mark.parametrize(
+        "line",
+        [
+            "from uprightpose.model import PoseNet",
+            "from uprightpose import model",
+            "from uprightpose import PoseNet",
+            "import uprightpose.cli",
+            "import uprightpose",
+            "from .losses import pose_loss",
+            "from . import losses",
+            "from uprightpose.train import Recipe",
+            "def late():\n    from uprightpose.refine import BodyRefiner",
+            "if TYPE_CHECKING:\n    from uprightpose.normalize import Rotation",
+        ],
+    )
+    def test_upward_and_own_imports_are_found(self, line):
+        assert upward_imports(line, "uprightpose.normalize")
+
+    @pytest.mark.parametrize(
+        "line",
+        [
+            "import torch",
+            "from uprightpose.skeletons import LSP",
+            "from uprightpose import frames",
+            "from uprightpose.detectors import DETECTORS",
+            "from .score_maps import decode",
+        ],
+    )
+    def test_downward_and_foreign_imports_pass(self, line):
+        assert upward_imports(line, "uprightpose.normalize") == []
+
+    def test_peers_may_not_import_each_other(self):
+        assert upward_imports("from uprightpose.data.lsp import read_lsp", "uprightpose.data.coco")
+
+    def test_the_package_is_read(self):
+        assert len(FILES) > 10
+
+
+def test_no_file_or_folder_has_a_name_that_tells_nothing():
+    folders = (PACKAGE, ROOT / "tests", ROOT / "examples", ROOT / "benchmarks")
+    found = [
+        str(path.relative_to(ROOT))
+        for folder in folders
+        for path in folder.rglob("*")
+        if EMPTY_NAMES & set(path.stem.removeprefix("test_").split("_"))
+        and "__pycache__" not in path.parts
+    ]
+    assert found == []
+
+
+def test_shapes_in_signatures_are_checked_in_tests():
+    apply_affine(np.eye(2, 3), np.zeros((4, 2)))
+    with pytest.raises(TypeError, match="apply_affine"):
+        apply_affine(np.eye(3), np.zeros((4, 2)))
+
+
+class TestStartIsLight:
+    """``import uprightpose`` and ``uprightpose --help`` answer at once: torch comes later."""
+
+    @pytest.mark.parametrize(
+        "code",
+        [
+            "import uprightpose",
+            "import uprightpose, contextlib\n"
+            "from uprightpose.cli import main\n"
+            "sys.argv = ['uprightpose', '--help']\n"
+            "with contextlib.suppress(SystemExit):\n"
+            "    main()",
+        ],
+        ids=["import", "help"],
+    )
+    def test_torch_is_not_imported(self, code):
+        code = f"import sys\n{code}\nsys.exit('torch is imported' if 'torch' in sys.modules else 0)"
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
+        )
+        assert done.returncode == 0, done.stderr
