@@ -1,1 +1,88 @@
-"""Refine the joints of people who are not standing upright."""
+"""Refine the joints of people who are not standing upright.
+
+The public names come from their modules when they are first used: importing the package
+computes nothing and loads no torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from uprightpose.data.person import Person
+    from uprightpose.errors import InputError
+    from uprightpose.model import PoseNet
+    from uprightpose.normalize import (
+        Rotation,
+        body_rotation,
+        limb_rotation,
+        rotate_joints,
+        rotate_maps,
+    )
+    from uprightpose.predict import Predictor, load
+    from uprightpose.refine import BodyRefiner, FramedMaps, LimbRefiner, RefinementNet
+    from uprightpose.score_maps import decode, encode_disks, encode_gaussians
+    from uprightpose.skeletons import COCO, FLIC, LSP, MPII, Limb, Skeleton
+
+    __version__: str
+
+__all__ = [
+    "COCO",
+    "FLIC",
+    "LSP",
+    "MPII",
+    "BodyRefiner",
+    "FramedMaps",
+    "InputError",
+    "Limb",
+    "LimbRefiner",
+    "Person",
+    "PoseNet",
+    "Predictor",
+    "RefinementNet",
+    "Rotation",
+    "Skeleton",
+    "__version__",
+    "body_rotation",
+    "decode",
+    "encode_disks",
+    "encode_gaussians",
+    "limb_rotation",
+    "load",
+    "rotate_joints",
+    "rotate_maps",
+]
+
+_NAMES = {
+    "data.person": "Person",
+    "errors": "InputError",
+    "model": "PoseNet",
+    "normalize": "Rotation body_rotation limb_rotation rotate_joints rotate_maps",
+    "predict": "Predictor load",
+    "refine": "BodyRefiner FramedMaps LimbRefiner RefinementNet",
+    "score_maps": "decode encode_disks encode_gaussians",
+    "skeletons": "COCO FLIC LSP MPII Limb Skeleton",
+}
+_HOMES = {name: module for module, names in _NAMES.items() for name in names.split()}
+
+
+def __getattr__(name: str) -> Any:
+    """Find a public name in its module (PEP 562)."""
+    if name == "__version__":
+        return _version()
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    """List the public names too, found or not."""
+    return sorted({*globals(), *__all__})
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(__name__)
+    except PackageNotFoundError:
+        return "0+unknown"

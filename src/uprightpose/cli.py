@@ -3,8 +3,9 @@
 A new command is a pair ``_add_x(subcommands)`` and ``_x(arguments)`` and its line in
 ``_COMMANDS``. What a command needs it imports inside: asking for help loads no torch.
 
-Exit codes: 0 done; 2 something the user can mend, said in one line on stderr; 130 interrupted;
-141 the reader of the output went away (as of a process ended by SIGPIPE).
+Exit codes: 0 done; 1 done for some of several pictures, each other one said in a line on
+stderr; 2 something the user can mend, said in one line on stderr; 130 interrupted; 141 the
+reader of the output went away (as of a process ended by SIGPIPE).
 """
 
 import json
@@ -39,8 +40,8 @@ def main(argv: list[str] | None = None) -> int:
         2
     """
     try:
-        arguments = _parser().parse_args(argv)
-        _COMMANDS[arguments.command][1](arguments[arguments.command])
+        arguments = _parser().parse_args(_name_recipe(sys.argv[1:] if argv is None else argv))
+        code = _COMMANDS[arguments.command][1](arguments[arguments.command]) or 0
         sys.stdout.flush()
     except InputError as error:
         return _fail(str(error))
@@ -52,7 +53,7 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
         return 141
-    return 0
+    return code
 
 
 def _fail(message: str) -> int:
@@ -195,6 +196,168 @@ def _score_text(tables: dict[str, "PckTable"], pixels: tuple[int, int], draws: i
     return "\n".join([*lines, "", format_tables(tables)])
 
 
-_COMMANDS: dict[str, tuple[Callable[[Any], None], Callable[[Namespace], None]]] = {
+def _name_recipe(argv: list[str]) -> list[str]:
+    """Let ``train RECIPE`` stand for ``train --recipe RECIPE``: a file that options override.
+
+    Example:
+        >>> _name_recipe(["train", "recipes/compact.yaml", "--seed", "1"])
+        ['train', '--recipe', 'recipes/compact.yaml', '--seed', '1']
+    """
+    if argv[:1] == ["train"] and len(argv) > 1 and not argv[1].startswith("-"):
+        return ["train", "--recipe", *argv[1:]]
+    return argv
+
+
+def _add_train(subcommands: Any) -> None:
+    from uprightpose.train.recipe import Recipe
+
+    parser = ArgumentParser(
+        usage="uprightpose train RECIPE [--KEY VALUE ...]",
+        description="Train by a recipe, stage by stage; called again, it goes on where it stopped.",
+    )
+    parser.add_argument("--recipe", action="config", help="YAML file; options override its keys")
+    parser.add_class_arguments(Recipe, fail_untyped=False)
+    subcommands.add_subcommand("train", parser, help="recipe -> weights")
+
+
+def _train(arguments: Namespace) -> None:
+    try:
+        from uprightpose.train.run import train
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"training needs {error.name}: pip install 'uprightpose[train]'"
+        ) from error
+    from uprightpose.train.recipe import Recipe
+
+    values = {key: value for key, value in arguments.items() if key != "recipe"}
+    print(f"weights: {train(Recipe(**values))}")
+
+
+def _add_evaluate(subcommands: Any) -> None:
+    from uprightpose.metrics import DRAWS
+
+    parser = ArgumentParser(
+        description="Run models on LSP's test pictures and print the paper's table, stage by "
+        "stage, by body angle, and on pictures turned over the full circle."
+    )
+    parser.add_argument("folder", type=str, help="LSP: images/ and joints.mat")
+    parser.add_argument(
+        "--weights",
+        type=list[str],
+        default=["compact"],
+        help="list of names or files; TITLE=FILE gives a row its title",
+    )
+    parser.add_argument(
+        "--labels", type=Literal["pc", "oc"], default="pc", help="those of the training"
+    )
+    parser.add_argument(
+        "--intervals",
+        type=str,
+        default=str(DRAWS),
+        metavar="N|off",
+        help="bootstrap draws of people for the intervals of 95 percent, or off",
+    )
+    parser.add_argument("--out", type=str, help="also write OUT.md and OUT.json")
+    subcommands.add_subcommand("evaluate", parser, help="model + dataset -> the paper's tables")
+
+
+def _evaluate(arguments: Namespace) -> None:
+    from uprightpose.data.lsp import read_lsp
+    from uprightpose.evaluate import evaluate, format_report, report_json
+    from uprightpose.predict import weights_file
+
+    samples = [s for s in read_lsp(Path(arguments.folder), arguments.labels) if s.split == "test"]
+    titled = [text.rpartition("=")[::2] for text in arguments.weights]
+    weights = {title or Path(name).stem: weights_file(name) for title, name in titled}
+    draws = _draws(arguments.intervals)
+    report = evaluate(weights, samples, arguments.labels, draws=draws)
+    text = format_report(report)
+    print(text)
+    if arguments.out:
+        command = " ".join(["uprightpose", *sys.argv[1:]])
+        out = Path(arguments.out)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.with_suffix(".md").write_text(f"Made by `{command}`\n\n{text}")
+        out.with_suffix(".json").write_text(report_json(report))
+        print(f"results: {out.with_suffix('.md')}, {out.with_suffix('.json')}")
+
+
+def _add_predict(subcommands: Any) -> None:
+    parser = ArgumentParser(
+        description="Find the joints of people in photos: writes an overlay NAME.jpg per photo, "
+        "before_after.png of the first one and predictions.json (COCO keypoints). Exits with 1 "
+        "if some of several photos could not be done, and with 2 if none could.",
+    )
+    parser.add_argument(
+        "paths",
+        type=str,
+        nargs="+",
+        metavar="PATH",
+        help="photos, and folders whose photos (not those of folders within) are taken",
+    )
+    parser.add_argument("--out", type=str, required=True, metavar="DIR", help="for the results")
+    parser.add_argument(
+        "--weights", type=str, default="compact", metavar="NAME|PATH", help="compact or a file"
+    )
+    parser.add_argument(
+        "--boxes",
+        type=str,
+        metavar="FILE",
+        help="COCO JSON of person boxes, matched by file name; else each photo is one person",
+    )
+    parser.add_argument(
+        "--stages",
+        action="store_true",
+        help="also draw NAME_stages.jpg: detector, body and limbs side by side (Fig. 5)",
+    )
+    parser.add_argument(
+        "--device", type=str, default="auto", help="auto (a GPU if there is one), cpu, cuda, ..."
+    )
+    subcommands.add_subcommand("predict", parser, help="photos -> joints and pictures of them")
+
+
+def _predict(arguments: Namespace) -> int:
+    from uprightpose.data.boxes import read_boxes
+    from uprightpose.data.images import find_pictures
+    from uprightpose.data.writing import make_folder
+
+    paths, out = [Path(path) for path in arguments.paths], Path(arguments.out)
+    if out.resolve() in [path.resolve() for path in paths]:
+        raise InputError(f"--out {out}: is one of the folders to read photos from; name another")
+    pictures = find_pictures(paths)
+    boxes = read_boxes(Path(arguments.boxes), pictures) if arguments.boxes else None
+    make_folder(out)
+
+    from uprightpose.predict import load
+    from uprightpose.predict_files import predict_files
+
+    predictor = load(arguments.weights, arguments.device)
+    outcome = predict_files(predictor, pictures, out, boxes, stages=arguments.stages)
+    print(f"done: {_count(outcome.pictures, 'photo')}, {_count(outcome.people, 'person')}")
+    if outcome.without_boxes:
+        print(f"without people: {_count(outcome.without_boxes, 'photo')} not in {arguments.boxes}")
+    if outcome.failed:
+        print(f"failed: {_count(outcome.failed, 'photo')}")
+    print(f"predictions: {outcome.predictions}")
+    if outcome.before_after:
+        print(f"before and after: {outcome.before_after}")
+    return 1 if outcome.failed else 0
+
+
+def _count(number: int, noun: str) -> str:
+    """Say a number of things.
+
+    Example:
+        >>> _count(1, "photo"), _count(2, "person")
+        ('1 photo', '2 people')
+    """
+    plural = "people" if noun == "person" else f"{noun}s"
+    return f"{number} {noun if number == 1 else plural}"
+
+
+_COMMANDS: dict[str, tuple[Callable[[Any], None], Callable[[Namespace], int | None]]] = {
+    "predict": (_add_predict, _predict),
     "score": (_add_score, _score),
+    "evaluate": (_add_evaluate, _evaluate),
+    "train": (_add_train, _train),
 }

@@ -27,7 +27,7 @@ def image_to_map(points: Points, stride: float) -> Points:
         >>> image_to_map(np.array([1.5, 3.5]), stride=4)
         array([0. , 0.5])
     """
-    return (points + HALF) / stride - HALF  # type: ignore[operator,no-any-return]
+    return (points + HALF) / stride - HALF  # type: ignore[operator,return-value]
 
 
 def map_to_image(points: Points, stride: float) -> Points:
@@ -37,7 +37,7 @@ def map_to_image(points: Points, stride: float) -> Points:
         >>> map_to_image(np.array([0.0, 0.5]), stride=4)
         array([1.5, 3.5])
     """
-    return (points + HALF) * stride - HALF  # type: ignore[operator,no-any-return]
+    return (points + HALF) * stride - HALF  # type: ignore[operator,return-value]
 
 
 def middle(size: tuple[int, int]) -> tuple[float, float]:

@@ -38,7 +38,12 @@ def truth(
 
 
 def framed_loss(
-    framed: FramedMaps, truth: Truth, stride: float, skeleton: Skeleton, target: Target
+    framed: FramedMaps,
+    truth: Truth,
+    stride: float,
+    skeleton: Skeleton,
+    target: Target,
+    sigma: float = 1.0,
 ) -> Float[Tensor, ""]:
     """Return the sigmoid cross-entropy of one part's maps in its own frame.
 
@@ -50,7 +55,8 @@ def framed_loss(
         truth: in crop pixels.
         stride: crop pixels per cell.
         skeleton: of ``truth``.
-        target: disks of ``r = 0.15`` reference lengths, or Gaussians of 1 cell.
+        target: disks of ``r = 0.15`` reference lengths, or Gaussians.
+        sigma: standard deviation of the Gaussians in cells.
     """
     size = (framed.scores.shape[-2], framed.scores.shape[-1])
     cells = image_to_map(truth.joints, stride)
@@ -62,7 +68,7 @@ def framed_loss(
     if target == "disks":
         goal = encode_disks(joints, size, disk_radius(cells, skeleton))
     else:
-        goal = encode_gaussians(joints, size)
+        goal = encode_gaussians(joints, size, sigma)
     weight = counted.to(goal.dtype)
     if framed.scores.shape[1] > len(framed.joints):
         goal = with_background(goal)

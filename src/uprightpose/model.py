@@ -76,7 +76,8 @@ class PoseNet(nn.Module):
         levels = [scores.float() for scores in self.detector(images)]
         joints = tuple(range(len(self.skeleton.joints)))
         detector = FramedMaps(levels[-1], Rotation.none(levels[-1]), joints)
-        body, limbs = None, ()
+        body: FramedMaps | None = None
+        limbs: tuple[FramedMaps, ...] = ()
         wanted = STAGES.index(last)
         if self.body is not None and wanted >= 1:
             body = self.body.refine(detector.maps)

@@ -175,7 +175,7 @@ def rotate_maps(
     Paper: Sec. 3.2, Eq. 1; SPEC 1.8, 1.12, 1.13.
     """
     height, width = size or (maps.shape[-2], maps.shape[-1])
-    fill = torch.zeros_like(maps[0, :, 0, 0])
+    fill = maps.new_zeros(maps.shape[1])
     if background:
         fill[-1] = 1.0
     x = torch.arange(width, device=maps.device, dtype=maps.dtype)
@@ -201,13 +201,13 @@ def _sample(
     ringed[:, :, 1:-1, 1:-1] = maps
     x, y = x.detach().clamp(-1, width) + 1, y.detach().clamp(-1, height) + 1
     left, top = x.floor().clamp(max=width), y.floor().clamp(max=height)
-    right_share, low_share = (x - left)[:, None], (y - top)[:, None]
+    right_share, low_share = ((t[:, None]).to(maps.dtype) for t in (x - left, y - top))
     corner = (top * (width + 2) + left).long().flatten(1)[:, None]
     flat = ringed.flatten(2)
 
     def at(step: int) -> Tensor:
         index = (corner + step).expand(-1, maps.shape[1], -1)
-        return flat.gather(2, index).unflatten(2, x.shape[1:])
+        return flat.gather(2, index).view(*maps.shape[:2], *x.shape[1:])
 
     upper = torch.lerp(at(0), at(1), right_share)
     lower = torch.lerp(at(width + 2), at(width + 3), right_share)

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from uprightpose.errors import InputError
 from uprightpose.frames import middle
 from uprightpose.normalize import (
     Rotation,
@@ -22,7 +23,7 @@ from uprightpose.normalize import (
     rotate_joints,
     rotate_maps,
 )
-from uprightpose.score_maps import Decoded, decode
+from uprightpose.score_maps import Decoded, decode, full_precision
 from uprightpose.skeletons import Limb, Skeleton
 
 Init = Literal["he", "var0.001", "std0.001"]
@@ -98,6 +99,8 @@ class RefinementNet(nn.Module):
     ) -> None:
         """Build and initialize the layers."""
         super().__init__()
+        if any(side % 2 == 0 for side in kernels):
+            raise InputError(f"kernels: expected odd sides, found {list(kernels)}")
         if kept is not None and len(kept) != outputs:
             raise ValueError(f"expected {outputs} kept channels, found {len(kept)}")
         widths = [inputs, *[width] * len(kernels)]
@@ -116,10 +119,10 @@ class RefinementNet(nn.Module):
         Args:
             maps: scores in [0, 1], in a normalized frame.
         """
-        logits: Tensor = self.slope * self.layers(maps).float() + self.offset
+        logits = self.slope * full_precision(self.layers(maps)) + self.offset
         if self.kept is None:
             return logits
-        return logits + torch.logit(maps[:, self.kept].float(), eps=1e-4)
+        return logits + torch.logit(full_precision(maps[:, self.kept]), eps=1e-4)
 
     def _initialize(self, init: Init) -> None:
         convolutions = [layer for layer in self.layers if isinstance(layer, nn.Conv2d)]

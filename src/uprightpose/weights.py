@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -56,7 +57,7 @@ class Settings:
 def build(settings: Settings, *, pretrained: bool = False) -> PoseNet:
     """Build the network; ``pretrained`` starts the trunk from timm's weights."""
     skeleton = SKELETONS[settings.skeleton]
-    shape = {
+    shape: dict[str, Any] = {
         "width": settings.refine_width,
         "kernels": settings.kernels,
         "canvas": settings.canvas,
@@ -135,13 +136,16 @@ def _read(path: Path) -> tuple[Settings, dict[str, Tensor]]:
         raise InputError(f"{path}: is no safetensors file or is damaged ({error})") from error
     if notes.get("format") != FORMAT:
         raise InputError(f"{path}: expected weights written by uprightpose ({FORMAT})")
-    values = json.loads(notes["settings"])
+    try:
+        values = dict(json.loads(notes["settings"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: its settings are missing or damaged ({error})") from error
     known = {field.name for field in fields(Settings)}
     if set(values) - known:
         raise InputError(
             f"{path}: unknown settings {sorted(set(values) - known)}; written by a newer version?"
         )
-    values["kernels"] = tuple(values["kernels"])
+    values["kernels"] = tuple(values.get("kernels", Settings.kernels))
     float32 = {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
     return Settings(**values), float32
 

@@ -1,5 +1,8 @@
-"""Picture files -> RGB arrays as the viewer sees them, and square crops of them."""
+"""Picture files -> RGB arrays as the viewer sees them, square crops of them, and back."""
 
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -7,6 +10,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from numpy import ndarray
 
+from uprightpose.data.writing import write_whole
 from uprightpose.errors import InputError
 from uprightpose.frames import compose_affine, shrink_matrix
 
@@ -35,15 +39,48 @@ def read_image(path: Path) -> UInt8[ndarray, "h w 3"]:
 
 def decode_image(data: UInt8[ndarray, " n"], name: str = "picture") -> UInt8[ndarray, "h w 3"]:
     """Decode the bytes of a picture file; see :func:`read_image`."""
-    if data[:2].tobytes() == b"\xff\xd8" and b"\xff\xd9" not in data[-65536:].tobytes():
-        raise InputError(f"{name}: the JPEG is truncated; expected an end-of-image marker")
+    content = data.tobytes()
+    kind = next((kind for kind, start in _STARTS.items() if content.startswith(start)), None)
+    if kind and not _ENDS[kind](content):
+        raise InputError(f"{name}: the {kind} is truncated; its end is missing, copy it again")
     try:
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR)
+        with _quiet():
+            image = cv2.imdecode(data, cv2.IMREAD_COLOR)
     except cv2.error:
         image = None
     if image is None:
         raise InputError(f"{name}: is no picture that can be decoded (JPEG, PNG, WebP, TIFF, BMP)")
     return np.ascontiguousarray(image[:, :, ::-1])
+
+
+def find_pictures(paths: Iterable[Path]) -> list[Path]:
+    """Return the given files, and for a folder the pictures directly in it, by name.
+
+    In folders, a picture is a file whose suffix is in :data:`SUFFIXES`, in any case, and
+    whose name does not start with a dot; folders within are left alone. A file that is
+    found twice is kept once. Given files are taken at their word.
+
+    Raises:
+        InputError: if a path is missing, or a folder cannot be listed or has no pictures.
+    """
+    found: dict[Path, Path] = {}
+    for path in paths:
+        for picture in _listed(path) if path.is_dir() else [path]:
+            if not picture.exists():
+                raise InputError(f"{picture}: no such file or folder; expected pictures")
+            found.setdefault(picture.resolve(), picture)
+    return list(found.values())
+
+
+def write_image(path: Path, image: UInt8[ndarray, "h w 3"]) -> None:
+    """Write an RGB picture, whole or not at all; the suffix names the format.
+
+    Raises:
+        InputError: if the file cannot be written.
+    """
+    quality = [cv2.IMWRITE_JPEG_QUALITY, 95] if path.suffix.lower() in (".jpg", ".jpeg") else []
+    _, data = cv2.imencode(path.suffix, np.ascontiguousarray(image[:, :, ::-1]), quality)
+    write_whole(path, data.tobytes())
 
 
 def crop_image(
@@ -75,3 +112,60 @@ def crop_image(
         borderValue=MEAN_COLOR,
     )
     return crop.astype(np.uint8, copy=False)
+
+
+def _listed(folder: Path) -> list[Path]:
+    try:
+        inside = sorted(folder.iterdir())
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be listed ({error.strerror or error})") from error
+    pictures = [
+        path
+        for path in inside
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+    ]
+    if not pictures:
+        known = ", ".join(sorted(SUFFIXES))
+        raise InputError(f"{folder}: expected pictures ({known}) in this folder, found none")
+    return pictures
+
+
+def _jpeg_ends(content: bytes) -> bool:
+    """Walk the JPEG's segments to its own end-of-image marker.
+
+    Looking for the marker's bytes alone is fooled by a thumbnail, which is a JPEG within a
+    segment, and by what phones append.
+    """
+    place = 2
+    while marker := _JPEG_MARKER.search(content, place):
+        if marker[1] == b"\xd9":
+            return True
+        length = int.from_bytes(content[marker.end() : marker.end() + 2], "big")
+        place = marker.end() + max(length, 2)
+    return False
+
+
+def _png_ends(content: bytes) -> bool:
+    """Walk the PNG's chunks to its last, IEND."""
+    place = 8
+    while place + 12 <= len(content):
+        if content[place + 4 : place + 8] == b"IEND":
+            return True
+        place += 12 + int.from_bytes(content[place : place + 4], "big")
+    return False
+
+
+_STARTS = {"JPEG": b"\xff\xd8", "PNG": b"\x89PNG\r\n\x1a\n"}
+_ENDS = {"JPEG": _jpeg_ends, "PNG": _png_ends}
+_JPEG_MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd7\xff])", re.DOTALL)
+"""A marker with a segment behind it, or the end of the image: no stuffing, no restart."""
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep OpenCV's log off the terminal: what it has to say is in our error."""
+    level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        yield
+    finally:
+        cv2.utils.logging.setLogLevel(level)

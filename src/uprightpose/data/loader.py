@@ -4,6 +4,7 @@ The stream's item ``i`` depends on the seed and ``i`` alone: a run that is inter
 ``n`` batches goes on with exactly the pictures that it would have seen.
 """
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
@@ -82,7 +83,7 @@ def pack_samples(samples: Sequence[Sample], size: int, cache: Path) -> Pack:
         raise InputError("no samples to train on: name at least one dataset folder")
     path = cache / f"{_fingerprint(samples, size)}.npy"
     matrices = path.with_suffix(".matrices.npy")
-    if not path.exists():
+    if not (path.exists() and matrices.exists()):
         _write_pack(samples, size, path, matrices)
     pixels = np.load(path, mmap_mode="r")
     maps = np.load(matrices)
@@ -114,14 +115,19 @@ def _write_pack(samples: Sequence[Sample], size: int, path: Path, matrices: Path
     except OSError as error:
         raise InputError(f"{path.parent}: the cache cannot be written ({error})") from error
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # there may be no folder to remove it from
+            partial.unlink(missing_ok=True)
 
 
 def _fingerprint(samples: Sequence[Sample], size: int) -> str:
-    """Return a name that changes with the pictures, their boxes or the size."""
-    digest = hashlib.sha256(str(size).encode())
+    """Return a name that changes with the pictures, their boxes or the size.
+
+    A picture file counts by its path and length: LSP's two variants share their names.
+    """
+    digest = hashlib.sha256(f"{size}|{MARGIN}".encode())
     for sample in samples:
-        digest.update(f"{sample.image}|{sample.box}".encode())
+        length = sample.image.stat().st_size if sample.image.is_file() else -1
+        digest.update(f"{sample.image}|{length}|{sample.box}".encode())
     return f"{samples[0].source}-{size}-{digest.hexdigest()[:12]}"
 
 

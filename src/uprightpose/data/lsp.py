@@ -148,7 +148,7 @@ def _joint_array(folder: Path, shape: tuple[int, int, int], name: str) -> Float[
         )
     try:
         joints = scipy.io.loadmat(path)["joints"]
-    except (KeyError, ValueError, TypeError, OSError, NotImplementedError) as error:
+    except Exception as error:  # scipy raises what it pleases on damaged files
         raise InputError(f"{path}: expected a MATLAB file with 'joints': {error}") from error
     if joints.ndim != 3 or joints.shape[:2] != shape[:2]:
         found, expected = " x ".join(map(str, joints.shape)), f"{shape[0]} x {shape[1]} x N"

@@ -1,6 +1,7 @@
 """A compact detector: any timm trunk up to stride 16 and a small upsampling head."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import timm
@@ -38,6 +39,7 @@ class CompactDetector(nn.Module):
     stride = 4
     """Of the last, finest maps."""
 
+    trunk: nn.Module
     mean: Tensor
     std: Tensor
 
@@ -46,8 +48,9 @@ class CompactDetector(nn.Module):
     ) -> None:
         """Build the trunk up to stride 16 and the head."""
         super().__init__()
-        self.trunk = _build_trunk(trunk, pretrained)
-        coarse, mid, fine = reversed(self.trunk.feature_info.channels())
+        features = _build_trunk(trunk, pretrained)
+        self.trunk = features
+        coarse, mid, fine = reversed(features.feature_info.channels())
         self.up8 = nn.ConvTranspose2d(coarse, 2 * width, 4, stride=2, padding=1, bias=False)
         self.side8 = nn.Conv2d(mid, 2 * width, 1, bias=False)
         self.norm8 = nn.BatchNorm2d(2 * width)
@@ -103,7 +106,7 @@ def load_folded(
         InputError: if a convolution of the trunk has no weights or another shape.
     """
     modules = dict(trunk.named_modules())
-    hooks = []
+    settled = []
     for name, conv in modules.items():
         if not isinstance(conv, nn.Conv2d):
             continue
@@ -113,9 +116,14 @@ def load_folded(
                 f"trunk weights: expected {name}.weight of {tuple(conv.weight.shape)} and its "
                 f"bias, found {None if weight is None else weight.shape}"
             )
-        conv.weight.data.copy_(torch.from_numpy(weight))
-        norm = modules[_norm_of(name)]
-        hooks.append(norm.register_forward_pre_hook(_settle(torch.from_numpy(bias))))
+        norm = modules.get(_norm_of(name))
+        if not isinstance(norm, nn.BatchNorm2d):
+            raise InputError(f"trunk weights: expected a ResNet, found no batch norm after {name}")
+        settled.append((conv, torch.from_numpy(weight), norm, torch.from_numpy(bias)))
+    hooks = []
+    for conv, weights, norm, shift in settled:  # all fit: only now change anything
+        conv.weight.data.copy_(weights)
+        hooks.append(norm.register_forward_pre_hook(_settle(shift)))
     training = trunk.training
     trunk.eval()
     with torch.no_grad():
@@ -146,10 +154,10 @@ def _settle(bias: Tensor):  # type: ignore[no-untyped-def]  # torch's hook type
     return hook
 
 
-def _build_trunk(name: str, pretrained: bool) -> nn.Module:
+def _build_trunk(name: str, pretrained: bool) -> Any:  # timm's own class
     """Return timm's features at strides 4, 8 and 16, last layers cut off."""
     try:
-        probe = timm.create_model(name, features_only=True, pretrained=False)
+        probe: Any = timm.create_model(name, features_only=True, pretrained=False)
         strides = probe.feature_info.reduction()
         places = tuple(strides.index(stride) for stride in reversed(STRIDES))
         return timm.create_model(

@@ -47,7 +47,7 @@ class StageModule(lightning.LightningModule):
         for part in self._fixed:
             part.eval()
 
-    def training_step(self, batch: Batch, index: int) -> Tensor:
+    def training_step(self, batch: Batch, _index: int) -> Tensor:
         """Return the sum of the stage's losses."""
         images = batch.images.float().contiguous(memory_format=torch.channels_last)
         outputs = self.model(images, last=self.stage.losses[-1])
@@ -91,7 +91,7 @@ class StageModule(lightning.LightningModule):
                 parts = [self._framed(level) for level in outputs.levels]
                 strides = [batch.images.shape[-1] // p.scores.shape[-1] for p in parts]
             terms = [
-                framed_loss(part, goal, s, skeleton, recipe.target)
+                framed_loss(part, goal, s, skeleton, recipe.target, recipe.sigma)
                 for part, s in zip(parts, strides, strict=True)
             ]
             losses[name] = torch.stack(terms).sum()

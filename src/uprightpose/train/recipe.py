@@ -26,11 +26,13 @@ class Recipe:
         frozen_trunk: names of the trunk's children that stay as they are.
         head_width: channels of the detector's head.
         refine_width: channels of the refinement networks.
+        kernels: sides of their large kernels.
         canvas: side of the body frame over the image maps' side.
         limb_canvas: side of a limb's frame over the image maps' side.
         normalize: ``False`` trains the control without normalization.
         residual: refinement adds to the incoming maps.
         target: what is drawn: disks (the paper's FCN, ResNet) or Gaussians.
+        sigma: standard deviation of the Gaussians in cells.
         visible_only: the detector learns visible joints only, as in the paper.
         rotation: largest turn in degrees.
         upright_share: share of pictures turned by at most 30 degrees instead.
@@ -54,7 +56,7 @@ class Recipe:
         save_every: steps between checkpoints.
         workers: processes that read pictures; 0 reads in the training process.
         accelerator: Lightning's, e.g. ``"auto"``, ``"cpu"``, ``"gpu"``.
-        devices: Lightning's, ``"auto"`` or a number.
+        devices: number of GPUs or processes.
         threads: CPU threads of PyTorch; 0 for its default.
     """
 
@@ -70,11 +72,13 @@ class Recipe:
     frozen_trunk: tuple[str, ...] = ()
     head_width: int = 64
     refine_width: int = 128
+    kernels: tuple[int, ...] = (9, 15, 15)
     canvas: float = 1.5
     limb_canvas: float = 1.5
     normalize: bool = True
     residual: bool = False
     target: Literal["disks", "gaussians"] = "disks"
+    sigma: float = 1.0
     visible_only: bool = True
     rotation: float = 180.0
     upright_share: float = 0.0
@@ -98,7 +102,7 @@ class Recipe:
     save_every: int = 500
     workers: int = 0
     accelerator: str = "auto"
-    devices: str = "auto"
+    devices: int = 1
     threads: int = 0
 
     def __post_init__(self) -> None:

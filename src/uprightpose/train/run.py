@@ -106,6 +106,7 @@ def _start(recipe: Recipe, pack: Pack) -> tuple[PoseNet, Settings]:
         trunk=recipe.trunk,
         head_width=recipe.head_width,
         refine_width=recipe.refine_width,
+        kernels=recipe.kernels,
         canvas=recipe.canvas,
         limb_canvas=recipe.limb_canvas,
         normalize=recipe.normalize,
@@ -175,9 +176,10 @@ def _run_stage(model: PoseNet, stage: Stage, recipe: Recipe, pack: Pack, out: Pa
     )
     last = checkpoints / f"{stage.name}.ckpt"
     resume = last if last.exists() else None
-    trainer.fit(module, data, ckpt_path=resume, weights_only=False)
-    if trainer.global_step < module.steps:
-        raise KeyboardInterrupt
+    try:
+        trainer.fit(module, data, ckpt_path=resume, weights_only=False)
+    except SystemExit as error:  # what Lightning makes of Ctrl-C
+        raise KeyboardInterrupt from error
     last.unlink(missing_ok=True)
 
 

@@ -1,0 +1,93 @@
+"""Read given person boxes from a COCO JSON file (``--boxes``)."""
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from uprightpose.errors import InputError
+
+Box = tuple[float, float, float, float]
+
+
+def read_boxes(path: Path, pictures: Sequence[Path]) -> dict[Path, list[Box]]:
+    """Return the person boxes of each picture, matched by the name of its file.
+
+    Crowds (``iscrowd``) are left out. If the file has a category called ``person``, only its
+    boxes count; if not, all do. Detections (a bare list) are not enough: the file says which
+    image is which.
+
+    Args:
+        path: has ``images`` (``id``, ``file_name``) and ``annotations`` (``image_id``,
+            ``bbox`` as x, y, w, h in edge coordinates).
+        pictures: of files; folders before the name do not matter.
+
+    Returns:
+        For each picture its boxes in the file's order; an empty list where it has none.
+
+    Raises:
+        InputError: if the file is missing or no such JSON, a box is not four finite numbers,
+            none of the pictures is in it, or a name is there twice.
+    """
+    content = _load(path)
+    try:
+        names = {image["id"]: Path(str(image["file_name"])).name for image in content["images"]}
+        boxes: dict[str, list[Box]] = {name: [] for name in names.values()}
+        people = _people(content)
+        for annotation in content["annotations"]:
+            if _counts(annotation, people) and annotation["image_id"] in names:
+                boxes[names[annotation["image_id"]]].append(_box(annotation, path))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{path}: expected COCO JSON with images (id, file_name) and annotations "
+            f"(image_id, bbox), found otherwise: {type(error).__name__} {error}"
+        ) from error
+    _check_match(path, list(names.values()), pictures)
+    return {picture: boxes.get(picture.name, []) for picture in pictures}
+
+
+def _load(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(f"{path}: the boxes cannot be read ({reason})") from error
+    except ValueError as error:  # no JSON, or no UTF-8
+        raise InputError(f"{path}: expected boxes as COCO JSON, found no JSON ({error})") from error
+
+
+def _people(content: dict[str, Any]) -> set[Any]:
+    """Return the ids of the category of people; none if the file names no such category."""
+    categories = content.get("categories") or []
+    return {category["id"] for category in categories if category.get("name") == "person"}
+
+
+def _counts(annotation: dict[str, Any], people: set[Any]) -> bool:
+    return not annotation.get("iscrowd") and (not people or annotation.get("category_id") in people)
+
+
+def _box(annotation: dict[str, Any], path: Path) -> Box:
+    name = f"{path}: annotation {annotation.get('id', '(without id)')}"
+    try:
+        x, y, width, height = (float(value) for value in annotation["bbox"])
+    except (TypeError, ValueError):
+        found = annotation["bbox"]
+        raise InputError(f"{name}: expected bbox of x, y, w, h, found {found}") from None
+    box = (x, y, width, height)
+    if not all(map(math.isfinite, box)):
+        raise InputError(f"{name}: expected a finite bbox, found {list(box)}")
+    return box
+
+
+def _check_match(path: Path, names: list[str], pictures: Sequence[Path]) -> None:
+    wanted = [picture.name for picture in pictures]
+    if not set(wanted) & set(names):
+        raise InputError(
+            f"{path}: expected boxes of {wanted[0]}{' ...' if len(wanted) > 1 else ''}, found "
+            f"none of the pictures among its {len(names)} images: names must agree"
+        )
+    for listed, place in ((names, f"{path}"), (wanted, "the given pictures")):
+        twice = sorted({name for name in wanted if name in names and listed.count(name) > 1})
+        if twice:
+            raise InputError(f"{path}: cannot tell boxes apart, {twice[0]} is twice in {place}")

@@ -1,0 +1,163 @@
+"""Picture and joints move together."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose
+
+from uprightpose.data.augment import (
+    UPRIGHT,
+    Augmentation,
+    Draw,
+    augmented_matrix,
+    draw_augmentation,
+    move_joints,
+)
+from uprightpose.data.images import MEAN_COLOR, crop_image
+from uprightpose.data.lsp import observer_centric
+from uprightpose.frames import apply_affine, whole_image_box
+from uprightpose.skeletons import LSP
+
+SIZE = 96
+IMAGE = (90, 130)  # h, w
+DRAWS = st.builds(
+    Draw,
+    angle=st.floats(-math.pi, math.pi),
+    scale=st.floats(0.8, 1.25),
+    shift=st.tuples(st.floats(-0.1, 0.1), st.floats(-0.1, 0.1)),
+    flip=st.booleans(),
+)
+
+
+def picture(dot) -> np.ndarray:
+    """Return an even picture with a soft dark dot at ``(x, y)``."""
+    y, x = np.mgrid[: IMAGE[0], : IMAGE[1]]
+    bump = np.exp(-((x - dot[0]) ** 2 + (y - dot[1]) ** 2) / (2 * 2.0**2))
+    return np.round(np.array(MEAN_COLOR) * (1 - 0.95 * bump[..., None])).astype(np.uint8)
+
+
+def place_of_dot(crop: np.ndarray) -> np.ndarray:
+    dark = np.clip(np.array(MEAN_COLOR) - crop.astype(float) - 3, 0, None).sum(axis=2)
+    y, x = np.mgrid[: crop.shape[0], : crop.shape[1]]
+    return np.array([(x * dark).sum(), (y * dark).sum()]) / dark.sum()
+
+
+def joints_at(dot) -> np.ndarray:
+    """Return joints that lie at different places, the left wrist under the dot."""
+    joints = np.random.default_rng(0).uniform(0, 90, size=(14, 2))
+    joints[11] = dot
+    return joints
+
+
+class TestMovingTogether:
+    """'Random scale 0.80-1.25, horizontal flip, rotation over the full 360 degrees' (paper)."""
+
+    @given(draw=DRAWS, x=st.floats(45, 85), y=st.floats(30, 60))
+    def test_a_dot_stays_under_its_joint(self, draw, x, y):
+        matrix = augmented_matrix(whole_image_box(IMAGE), SIZE, draw)
+        joints = move_joints(joints_at((x, y)), matrix, LSP.mirror)
+        joint = joints[LSP.mirror[11] if draw.flip else 11]
+        crop = crop_image(picture((x, y)), matrix, SIZE)
+        assert np.abs(place_of_dot(crop) - joint).max() < 0.25
+
+    def test_also_where_the_picture_is_averaged_down(self):
+        large = np.repeat(np.repeat(picture((70, 40)), 6, axis=0), 6, axis=1)
+        dot = 6 * (np.array([70, 40]) + 0.5) - 0.5
+        matrix = augmented_matrix(whole_image_box(large.shape[:2]), SIZE, Draw(angle=0.5))
+        crop = crop_image(large, matrix, SIZE)
+        assert np.abs(place_of_dot(crop) - apply_affine(matrix, dot[None])[0]).max() < 0.25
+
+    def test_each_draw_alone(self):
+        box, dot = (10.0, 20.0, 40.0, 40.0), np.array([[34.5, 39.5]])  # 5 px right of the middle
+        middle = 39.5
+        cases = {
+            Draw(): (middle + 10, middle),
+            Draw(flip=True): (middle - 10, middle),
+            Draw(scale=1.2): (middle + 12, middle),
+            Draw(angle=math.pi / 2): (middle, middle + 10),
+            Draw(shift=(0.1, -0.2)): (middle + 18, middle - 16),
+            Draw(angle=math.pi / 2, flip=True): (middle, middle - 10),
+        }
+        for draw, expected in cases.items():
+            found = apply_affine(augmented_matrix(box, 80, draw), dot)
+            assert_allclose(found, [expected], atol=1e-9, err_msg=str(draw))
+
+
+class TestMoveJoints:
+    """'Flip swaps left/right indices in OC and in PC alike' (SPEC 1.17)."""
+
+    def test_flip_swaps_sides(self):
+        joints = np.random.default_rng(0).uniform(0, 60, size=(14, 2))
+        matrix = augmented_matrix((0, 0, 60, 60), 60, Draw(flip=True))
+        moved = move_joints(joints, matrix, LSP.mirror)
+        for name, joint in zip(LSP.joints, moved, strict=True):
+            other = LSP.joints[LSP.mirror[LSP.joints.index(name)]]
+            x, y = joints[LSP.joints.index(other)]
+            assert_allclose(joint, (59 - x, y))
+
+    def test_turns_swap_nothing(self):
+        joints = np.random.default_rng(0).uniform(0, 60, size=(14, 2))
+        matrix = augmented_matrix((0, 0, 60, 60), 60, Draw(angle=math.pi))
+        assert_allclose(move_joints(joints, matrix, LSP.mirror), 59 - joints)
+
+    def test_absent_joints_stay_absent_on_their_side(self):
+        joints = np.zeros((14, 2))
+        joints[11] = np.nan
+        matrix = augmented_matrix((0, 0, 60, 60), 60, Draw(flip=True))
+        absent = np.isnan(move_joints(joints, matrix, LSP.mirror)).all(axis=1)
+        assert np.flatnonzero(absent).tolist() == [LSP.mirror[11]]
+
+    @given(draw=DRAWS)
+    def test_observer_centric_labels_stay_so(self, draw):
+        """'OC labels need no change under rotation'; nor under mirroring with exchange."""
+        joints, _ = observer_centric(np.random.default_rng(5).uniform(0, 60, size=(14, 2)))
+        moved = move_joints(joints, augmented_matrix((0, 0, 60, 60), 60, draw), LSP.mirror)
+        assert observer_centric(moved)[1] == list(range(14))
+
+
+class TestDrawAugmentation:
+    """'Scale log-uniform, flip 0.5, angle uniform' (SPEC 1.17)."""
+
+    def draws(self, augmentation, count=4000) -> list[Draw]:
+        random = np.random.default_rng(0)
+        return [draw_augmentation(augmentation, random) for _ in range(count)]
+
+    def test_the_papers_ranges(self):
+        draws = self.draws(Augmentation())
+        angles = np.degrees([draw.angle for draw in draws])
+        scales = np.log([draw.scale for draw in draws])
+        assert -180 <= angles.min() < -175
+        assert 175 < angles.max() <= 180
+        assert abs(angles.mean()) < 6
+        assert abs(angles.std() - 360 / 12**0.5) < 3  # uniform
+        assert_allclose(np.exp([scales.min(), scales.max()]), [0.80, 1.25], rtol=0.01)
+        assert abs(scales.mean()) < 0.01
+        assert abs(np.mean([draw.flip for draw in draws]) - 0.5) < 0.03
+        assert {draw.shift for draw in draws} == {(0.0, 0.0)}
+
+    @pytest.mark.parametrize("rotation", [0.0, 20.0, 30.0, 180.0])
+    def test_upright_share(self, rotation):
+        draws = self.draws(Augmentation(rotation=rotation, upright_share=0.75), 2000)
+        angles = np.abs(np.degrees([draw.angle for draw in draws]))
+        assert angles.max() <= rotation + 1e-9
+        expected = 1.0 if rotation <= UPRIGHT else 0.75 + 0.25 * UPRIGHT / rotation
+        assert abs((angles <= UPRIGHT + 1e-9).mean() - expected) < 0.03
+
+    def test_shift(self):
+        shifts = np.array([draw.shift for draw in self.draws(Augmentation(shift=0.05))])
+        assert_allclose([shifts.min(), shifts.max()], [-0.05, 0.05], atol=0.001)
+        assert abs(np.corrcoef(shifts.T)[0, 1]) < 0.05
+
+    @pytest.mark.parametrize("flip", [0.0, 1.0])
+    def test_flip_always_or_never(self, flip):
+        assert {draw.flip for draw in self.draws(Augmentation(flip=flip), 200)} == {bool(flip)}
+
+    @pytest.mark.parametrize("augmentation", [Augmentation(), Augmentation(0, 1, (1, 1), 0.1, 0)])
+    def test_always_as_many_random_numbers(self, augmentation):
+        random, other = np.random.default_rng(1), np.random.default_rng(1)
+        draw_augmentation(augmentation, random)
+        other.random(6)
+        assert random.random() == other.random()

@@ -1,0 +1,270 @@
+"""Packed pictures and the endless, seekable stream."""
+
+import os
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from uprightpose.data import loader
+from uprightpose.data.augment import Augmentation
+from uprightpose.data.images import MEAN_COLOR
+from uprightpose.data.loader import MARGIN, SampleStream, Steps, collate, pack_samples
+from uprightpose.data.sample import Sample, State
+from uprightpose.errors import InputError
+from uprightpose.skeletons import LSP
+
+SIZE = 48
+ALL = Augmentation(shift=0.05)
+
+
+def dotted(path, size, dot):
+    """Write an even picture with a soft dark dot at ``(x, y)``."""
+    y, x = np.mgrid[: size[0], : size[1]]
+    bump = np.exp(-((x - dot[0]) ** 2 + (y - dot[1]) ** 2) / (2 * 3.0**2))
+    image = np.round(np.array(MEAN_COLOR) * (1 - 0.95 * bump[..., None])).astype(np.uint8)
+    cv2.imwrite(str(path), image[:, :, ::-1])
+
+
+@pytest.fixture
+def samples(tmp_path):
+    """Five people; a dot marks the left wrist, joint 11; sizes and boxes differ."""
+    found = []
+    for number in range(5):
+        size = (80 + 10 * number, 120 - 9 * number)
+        random = np.random.default_rng(number)
+        joints = random.uniform(35, 60, size=(14, 2))
+        joints[number] = np.nan
+        state = random.integers(1, 3, size=14).astype(np.uint8)
+        state[number] = State.ABSENT
+        path = tmp_path / f"{number}.png"
+        dotted(path, size, joints[11])
+        box = None if number % 2 else (10.0, 5.5, 70.0, 70.0)
+        found.append(Sample(path, joints, state, "pc", box, "train", "lsp", number + 1))
+    return found
+
+
+@pytest.fixture
+def pack(samples, tmp_path):
+    return pack_samples(samples, 64, tmp_path / "cache")
+
+
+def stream(pack, augmentation=ALL, seed=0) -> SampleStream:
+    return SampleStream(pack, LSP.mirror, SIZE, augmentation, seed)
+
+
+def place_of_dot(image: np.ndarray) -> np.ndarray:
+    dark = np.clip(np.array(MEAN_COLOR) - image.astype(float) - 4, 0, None).sum(axis=2)
+    y, x = np.mgrid[: image.shape[0], : image.shape[1]]
+    return np.array([(x * dark).sum(), (y * dark).sum()]) / dark.sum()
+
+
+def same(one, other) -> bool:
+    return all(
+        torch.equal(a.nan_to_num(-1.0), b.nan_to_num(-1.0)) for a, b in zip(one, other, strict=True)
+    )
+
+
+class TestPackSamples:
+    """'A packed cache so that training is not bound by JPEG decoding' (issue 2)."""
+
+    def test_joints_lie_on_their_pictures(self, pack):
+        assert pack.pixels.shape == (5, 96, 96, 3)  # MARGIN times 64
+        assert pack.joints.shape == (5, 14, 2)
+        for image, joints in zip(pack.pixels, pack.joints, strict=True):
+            assert np.abs(place_of_dot(image) - joints[11]).max() < 0.25
+
+    def test_the_box_is_as_large_as_asked(self, pack, samples):
+        assert pack.box == (16.0, 16.0, 64.0, 64.0)
+        assert MARGIN * 64 == 96
+        scale = np.abs(np.diff(pack.joints[0, 5:7, 0]) / np.diff(samples[0].joints[5:7, 0]))
+        assert scale == pytest.approx(64 / 70)
+
+    def test_states_and_absent_joints_are_kept(self, pack, samples):
+        assert pack.state.tolist() == [sample.state.tolist() for sample in samples]
+        assert (np.isnan(pack.joints).any(axis=2) == (pack.state == State.ABSENT)).all()
+
+    def test_it_is_reused(self, pack, samples, tmp_path, monkeypatch):
+        def refuse(*_):
+            raise AssertionError("a picture is decoded again")
+
+        monkeypatch.setattr(loader, "read_image", refuse)
+        again = pack_samples(samples, 64, tmp_path / "cache")
+        assert np.array_equal(again.pixels, pack.pixels)
+        assert np.array_equal(again.joints, pack.joints, equal_nan=True)
+
+    def test_joints_are_not_cached(self, pack, samples, tmp_path):
+        """The same pictures with other labels need no other pack."""
+        moved = [Sample(**{**s.__dict__, "joints": s.joints + 1, "labels": "oc"}) for s in samples]
+        again = pack_samples(moved, 64, tmp_path / "cache")
+        assert len(list((tmp_path / "cache").iterdir())) == 2
+        assert np.nanmin(again.joints - pack.joints) > 0.3
+
+    def test_other_pictures_boxes_or_sizes_are_packed_anew(self, pack, samples, tmp_path):
+        cache = tmp_path / "cache"
+        other_box = [Sample(**{**s.__dict__, "box": (0.0, 0.0, 50.0, 50.0)}) for s in samples]
+        for others, size in (
+            (samples[:4], 64),
+            (other_box, 64),
+            (samples, 32),
+            (samples[::-1], 64),
+        ):
+            before = len(list(cache.iterdir()))
+            packed = pack_samples(others, size, cache)
+            assert len(packed.pixels) == len(others)
+            assert len(list(cache.iterdir())) == before + 2
+
+    def test_a_replaced_picture_is_packed_anew(self, samples, pack, tmp_path):
+        """LSP and its original-size variant have the same names."""
+        dotted(samples[1].image, (300, 400), (200, 100))
+        samples[1].joints[11] = 200, 100
+        again = pack_samples(samples, 64, tmp_path / "cache")
+        assert np.abs(place_of_dot(again.pixels[1]) - again.joints[1, 11]).max() < 0.25
+
+    def test_a_missing_half_is_written_again(self, pack, samples, tmp_path):
+        for ending in ("*.matrices.npy", "*[0-9a-f].npy"):
+            (file,) = (tmp_path / "cache").glob(ending)
+            file.unlink()
+            again = pack_samples(samples, 64, tmp_path / "cache")
+            assert np.array_equal(again.pixels, pack.pixels)
+
+    def test_a_corrupt_picture_is_named_and_nothing_is_left(self, samples, tmp_path):
+        samples[3].image.write_bytes(samples[3].image.read_bytes()[:40])
+        with pytest.raises(InputError, match=r"3\.png"):
+            pack_samples(samples, 64, tmp_path / "cache")
+        assert list((tmp_path / "cache").iterdir()) == []
+
+    def test_a_missing_picture_is_named(self, samples, tmp_path):
+        samples[2].image.unlink()
+        with pytest.raises(InputError, match=r"2\.png"):
+            pack_samples(samples, 64, tmp_path / "cache")
+
+    def test_a_break_leaves_no_half_pack(self, samples, tmp_path, monkeypatch):
+        calls = []
+
+        def stop(*args):
+            calls.append(args)
+            if len(calls) == 3:
+                raise KeyboardInterrupt
+            return np.zeros((96, 96, 3), np.uint8)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(loader, "crop_image", stop)
+            with pytest.raises(KeyboardInterrupt):
+                pack_samples(samples, 64, tmp_path / "cache")
+        assert list((tmp_path / "cache").iterdir()) == []
+        assert pack_samples(samples, 64, tmp_path / "cache").pixels.any()
+
+    def test_cache_that_cannot_be_written(self, samples, tmp_path):
+        file = tmp_path / "file"
+        file.write_text("no folder")
+        for cache in (file, file / "below"):
+            with pytest.raises(InputError, match="cannot be written"):
+                pack_samples(samples, 64, cache)
+
+    @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write")
+    def test_folder_without_permission(self, samples, tmp_path):
+        (tmp_path / "locked").mkdir(mode=0o500)
+        with pytest.raises(InputError, match="cannot be written"):
+            pack_samples(samples, 64, tmp_path / "locked" / "cache")
+
+    def test_nobody(self, tmp_path):
+        with pytest.raises(InputError, match="no samples"):
+            pack_samples([], 64, tmp_path)
+
+
+class TestSampleStream:
+    """'Item i depends on the seed and i alone': an interrupted run goes on as it would have."""
+
+    def test_items(self, pack):
+        image, joints, state = stream(pack)[0]
+        assert (image.shape, image.dtype) == ((3, SIZE, SIZE), torch.uint8)
+        assert (joints.shape, joints.dtype) == ((14, 2), torch.float32)
+        assert (state.shape, state.dtype) == ((14,), torch.uint8)
+
+    def test_dots_stay_under_their_joints(self, pack):
+        flips, items = 0, stream(pack, Augmentation(scale=(0.8, 1.1), shift=0.03))
+        for index in range(40):
+            image, joints, state = items[index]
+            assert torch.equal(joints.isnan().any(dim=1), state == State.ABSENT)
+            dot = place_of_dot(image.permute(1, 2, 0).numpy())
+            near = [np.abs(dot - joints[joint].numpy()).max() < 0.5 for joint in (11, 6)]
+            assert any(near)
+            flips += near[1]
+        assert 10 < flips < 30  # the other side's wrist after mirroring
+
+    def test_states_are_mirrored_with_the_joints(self, pack):
+        mirrored = stream(pack, Augmentation(flip=1.0))
+        plain = stream(pack, Augmentation(flip=0.0))
+        for index in range(5):
+            assert torch.equal(mirrored[index].state, plain[index].state[list(LSP.mirror)])
+
+    def test_history_does_not_matter(self, pack):
+        forward, backward = stream(pack), stream(pack)
+        indices = [0, 3, 4, 5, 9, 10, 23, 1234567]
+        first = {index: forward[index] for index in indices}
+        for index in reversed(indices):
+            assert same(backward[index], first[index])
+
+    def test_every_block_shows_everyone_once(self, pack):
+        plain = stream(pack, augmentation=None)
+        for block in range(3):
+            absent = [plain[5 * block + i].state.tolist().index(State.ABSENT) for i in range(5)]
+            assert sorted(absent) == [0, 1, 2, 3, 4]
+
+    def test_blocks_and_seeds_differ(self, pack):
+        plain = stream(pack, augmentation=None)
+        orders = {
+            tuple(plain[5 * block + i].state.tolist().index(0) for i in range(5))
+            for block in range(8)
+        }
+        assert len(orders) > 3
+        assert not same(stream(pack, seed=1)[7], stream(pack, seed=2)[7])
+        assert same(stream(pack, seed=1)[7], stream(pack, seed=1)[7])
+
+    def test_without_augmentation_the_box_fills_the_crop(self, pack):
+        plain = stream(pack, augmentation=None)
+        for index in range(5):
+            joints = plain[index].joints
+            absent = plain[index].state.tolist().index(0)
+            expected = (pack.joints[absent] + 0.5 - 16) * SIZE / 64 - 0.5
+            assert np.nanmax(np.abs(joints.numpy() - expected)) < 1e-4
+
+    def test_the_pack_is_left_alone(self, pack):
+        before = pack.state.copy(), pack.joints.copy()
+        batch = stream(pack)[0]
+        batch.state.zero_()
+        batch.joints.zero_()
+        assert np.array_equal(pack.state, before[0])
+        assert np.array_equal(pack.joints, before[1], equal_nan=True)
+
+
+class TestSteps:
+    """Training goes on at any step with the batches that were left."""
+
+    def test_batches(self):
+        steps = Steps(2, 5, 3)
+        assert list(steps) == [[6, 7, 8], [9, 10, 11], [12, 13, 14]]
+        assert len(steps) == 3
+        assert list(Steps(4, 4, 3)) == []
+
+    @pytest.mark.parametrize("workers", [0, 1])
+    def test_resuming_continues_the_same_batches(self, pack, workers):
+        def batches(start):
+            return list(
+                DataLoader(
+                    stream(pack),
+                    batch_sampler=Steps(start, 5, 4),
+                    collate_fn=collate,
+                    num_workers=workers,
+                )
+            )
+
+        whole, rest = batches(0), batches(3)
+        assert whole[0].images.shape == (4, 3, SIZE, SIZE)
+        assert whole[0].joints.shape == (4, 14, 2)
+        assert len(rest) == 2
+        for one, other in zip(whole[3:], rest, strict=True):
+            assert same(one, other)

@@ -1,0 +1,122 @@
+"""Where: one convention for points and pixels, and affine maps that keep it."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose
+
+from uprightpose.frames import (
+    apply_affine,
+    compose_affine,
+    crop_matrix,
+    image_to_map,
+    invert_affine,
+    map_to_image,
+    middle,
+    shrink_matrix,
+    whole_image_box,
+)
+
+ANGLES = st.floats(-math.pi, math.pi)
+SCALES = st.floats(0.3, 3)
+BOXES = st.tuples(st.floats(-50, 50), st.floats(-50, 50), st.floats(10, 300), st.floats(10, 300))
+
+
+def points(count: int = 5) -> np.ndarray:
+    return np.random.default_rng(1).uniform(-20, 90, size=(count, 2))
+
+
+class TestStrides:
+    """'Map cell (i, j) of stride s is the image point x = s(j+0.5)-0.5' (SPEC 1.1)."""
+
+    @pytest.mark.parametrize("stride", [1, 2, 4, 8, 16, 32])
+    def test_first_cell_is_the_middle_of_its_pixels(self, stride):
+        covered = np.arange(stride)
+        assert map_to_image(0.0, stride) == covered.mean()
+        assert map_to_image(3.0, stride) == covered.mean() + 3 * stride
+
+    @given(x=st.floats(-500, 500), stride=st.sampled_from([1, 2, 4, 8, 16, 32]))
+    def test_there_and_back(self, x, stride):
+        assert abs(map_to_image(image_to_map(x, stride), stride) - x) < 1e-9
+
+    def test_borders_meet(self):
+        """The outer edges of picture and map are the same line."""
+        assert image_to_map(-0.5, 8) == -0.5
+        assert image_to_map(24 - 0.5, 8) == 3 - 0.5
+
+
+class TestCropMatrix:
+    """'We letter-box (long side to 340, centre, pad with the mean)' (SPEC 1.8)."""
+
+    @pytest.mark.parametrize("size", [(40, 100), (100, 40), (33, 33), (1, 1)])
+    def test_long_side_fills_the_crop(self, size):
+        height, width = size
+        matrix = crop_matrix(whole_image_box(size), 64)
+        corners = np.array([[-0.5, -0.5], [width - 0.5, height - 0.5]])  # edges, as pixels
+        low, high = apply_affine(matrix, corners) + 0.5
+        long, short = (0, 1) if width >= height else (1, 0)
+        assert_allclose([low[long], high[long]], [0, 64], atol=1e-9)
+        assert_allclose(low[short] + high[short], 64, atol=1e-9)  # centered
+        assert_allclose((high - low)[short], 64 * min(size) / max(size), atol=1e-9)
+
+    @given(box=BOXES, angle=ANGLES, scale=SCALES, flip=st.booleans())
+    def test_middle_of_the_box_becomes_the_middle_of_the_crop(self, box, angle, scale, flip):
+        matrix = crop_matrix(box, 48, angle=angle, scale=scale, flip=flip)
+        center = np.array([[box[0] + box[2] / 2 - 0.5, box[1] + box[3] / 2 - 0.5]])
+        assert_allclose(apply_affine(matrix, center), [middle((48, 48))], atol=1e-9)
+
+    @given(box=BOXES, angle=ANGLES, scale=SCALES, flip=st.booleans())
+    def test_it_is_a_similarity(self, box, angle, scale, flip):
+        linear = crop_matrix(box, 48, angle=angle, scale=scale, flip=flip)[:, :2]
+        factor = scale * 48 / max(box[2:])
+        assert_allclose(linear @ linear.T, factor**2 * np.eye(2), atol=1e-9)
+        assert np.sign(np.linalg.det(linear)) == (-1 if flip else 1)
+
+    def test_positive_angles_turn_clockwise_as_displayed(self):
+        turned = crop_matrix((0, 0, 20, 20), 20, angle=math.pi / 2)
+        right_of_middle = np.array([[9.5 + 4, 9.5]])
+        assert_allclose(apply_affine(turned, right_of_middle), [[9.5, 9.5 + 4]], atol=1e-9)
+
+    def test_flip_comes_before_the_turn(self):
+        turned = crop_matrix((0, 0, 20, 20), 20, angle=math.pi / 2, flip=True)
+        right_of_middle = np.array([[9.5 + 4, 9.5]])
+        assert_allclose(apply_affine(turned, right_of_middle), [[9.5, 9.5 - 4]], atol=1e-9)
+
+    def test_larger_scale_makes_the_person_larger(self):
+        double = crop_matrix((0, 0, 20, 20), 20, scale=2)
+        assert_allclose(apply_affine(double, np.array([[9.5 + 4, 9.5]])), [[9.5 + 8, 9.5]])
+
+
+class TestAffine:
+    """'One affine map from the original image and one resampling' (SPEC 1.17)."""
+
+    @given(angle=ANGLES, scale=SCALES, flip=st.booleans())
+    def test_inverse_undoes(self, angle, scale, flip):
+        matrix = crop_matrix((3, -4, 50, 30), 64, angle=angle, scale=scale, flip=flip)
+        back = apply_affine(invert_affine(matrix), apply_affine(matrix, points()))
+        assert_allclose(back, points(), atol=1e-9)
+
+    @given(angle=ANGLES, scale=SCALES)
+    def test_composition_is_one_after_the_other(self, angle, scale):
+        first = crop_matrix((3, -4, 50, 30), 64, angle=angle, scale=scale)
+        second = crop_matrix((9, 1, 20, 70), 32, flip=True)
+        both = apply_affine(compose_affine(first, second), points())
+        assert_allclose(both, apply_affine(second, apply_affine(first, points())), atol=1e-9)
+
+    def test_nan_stays_nan_and_alone(self):
+        moved = apply_affine(crop_matrix((0, 0, 9, 9), 5), np.array([[np.nan, np.nan], [1, 2]]))
+        assert np.isnan(moved[0]).all()
+        assert np.isfinite(moved[1]).all()
+
+    def test_shrinking_keeps_outer_edges(self):
+        matrix = shrink_matrix(0.5, 0.25)
+        assert_allclose(apply_affine(matrix, np.array([[-0.5, -0.5]])), [[-0.5, -0.5]])
+        assert_allclose(apply_affine(matrix, np.array([[39.5, 79.5]])), [[19.5, 19.5]])
+
+
+def test_middle_of_a_grid():
+    assert middle((4, 7)) == (3.0, 1.5)
+    assert middle((1, 1)) == (0.0, 0.0)

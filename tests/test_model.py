@@ -1,0 +1,137 @@
+"""The whole chain: maps of every stage, and gradients along the way back."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.testing import assert_close
+
+from uprightpose.losses import framed_loss, truth
+from uprightpose.model import STAGES, PoseNet, decode_stage
+from uprightpose.refine import BodyRefiner, LimbRefiner
+from uprightpose.score_maps import encode_gaussians, with_background
+from uprightpose.skeletons import LSP
+
+PERSON = torch.tensor(
+    [[16, 31], [17, 26], [17, 21], [22, 21], [23, 26], [21, 31], [12, 17], [14, 14], [16, 11],
+     [23, 11], [26, 14], [28, 11], [19, 10], [20, 6]]
+).float()[None]  # fmt: skip
+LYING = PERSON.flip(2)  # head to the left
+
+
+class TwoLevels(nn.Module):
+    """A detector of two levels that adds what it learns to maps that are given."""
+
+    stride = 4
+
+    def __init__(self, maps: Tensor) -> None:
+        super().__init__()
+        self.known = maps.logit(eps=1e-3)
+        self.score = nn.Conv2d(3, maps.shape[1], 4, stride=4)
+        nn.init.normal_(self.score.weight, std=1e-5)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        fine = self.score(images) + self.known
+        return [nn.functional.avg_pool2d(fine, 2), fine]
+
+
+def network(joints: Tensor, **options: object) -> PoseNet:
+    maps = with_background(encode_gaussians(joints, (36, 40), 1.5))
+    shape = {"width": 2, "kernels": (3,), **options}
+    return PoseNet(LSP, TwoLevels(maps), BodyRefiner(LSP, **shape), LimbRefiner(LSP, **shape))
+
+
+def images(count: int = 1) -> Tensor:
+    return 255 * torch.rand(count, 3, 144, 160)
+
+
+class TestPoseNet:
+    """Detector, body refinement, limb refinement, one after another (paper, Fig. 2)."""
+
+    def test_maps_of_every_stage(self):
+        outputs = network(PERSON)(images(2))
+        assert [level.shape for level in outputs.levels] == [(2, 15, 18, 20), (2, 15, 36, 40)]
+        assert torch.equal(outputs.detector.scores, outputs.levels[-1])
+        assert not outputs.detector.rotation.angle.any()
+        assert outputs.body.scores.shape == (2, 15, 54, 60)
+        assert [part.joints for part in outputs.limbs] == [
+            LSP.rest,
+            *(limb.joints for limb in LSP.limbs),
+        ]
+        assert [part.scores.shape[1] for part in outputs.limbs] == [2, 3, 3, 3, 3]
+
+    @pytest.mark.parametrize("last", STAGES)
+    def test_later_stages_may_stay_away(self, last):
+        outputs = network(PERSON)(images(), last=last)
+        counts = [len(outputs.parts(stage)) for stage in STAGES]
+        assert counts == [1, 1, 5][: STAGES.index(last) + 1] + [0] * (2 - STAGES.index(last))
+        for stage, count in zip(STAGES, counts, strict=True):
+            assert (decode_stage(outputs, stage) is None) == (count == 0)
+
+    def test_stages_that_were_not_built(self):
+        whole = network(PERSON)
+        detector = PoseNet(LSP, whole.detector)(images())
+        assert (detector.body, detector.limbs) == (None, ())
+        body = PoseNet(LSP, whole.detector, whole.body)(images())
+        assert body.body is not None
+        assert body.limbs == ()
+        with pytest.raises(ValueError, match="BodyRefiner"):
+            PoseNet(LSP, whole.detector, None, whole.limbs)
+
+    def test_unknown_stage(self):
+        with pytest.raises(ValueError, match="not in tuple"):
+            network(PERSON)(images(), last="torso")
+
+    @pytest.mark.parametrize("joints", [PERSON, LYING], ids=["standing", "lying"])
+    @pytest.mark.parametrize("normalize", [True, False])
+    def test_every_stage_answers_in_the_images_cells(self, joints, normalize):
+        size = (40, 36) if joints is LYING else (36, 40)
+        maps = with_background(encode_gaussians(joints, size, 1.5))
+        shape = {"width": 2, "kernels": (3,), "residual": True, "normalize": normalize}
+        limbs = LimbRefiner(LSP, upright=normalize, **shape)
+        net = PoseNet(LSP, TwoLevels(maps), BodyRefiner(LSP, **shape), limbs)
+        for part in (net.body.net, net.limbs.rest_net, *net.limbs.limb_nets):
+            part.layers[-1].weight.data.zero_()
+        outputs = net(torch.zeros(1, 3, size[0] * 4, size[1] * 4))
+        for stage in STAGES:
+            found = decode_stage(outputs, stage)
+            assert (found.joints - joints).abs().max() < 0.25, stage
+            assert found.scores.min() > 0.5
+
+    def test_stride_is_the_detectors(self):
+        assert network(PERSON).stride == 4
+
+
+class TestGradientsAcrossStages:
+    """'Errors are back-propagated along the transform path' (Sec. 3.2; SPEC 1.13)."""
+
+    @pytest.mark.parametrize("joints", [PERSON, LYING], ids=["standing", "lying"])
+    def test_the_detector_learns_from_the_limbs_loss_alone(self, joints):
+        size = (40, 36) if joints is LYING else (36, 40)
+        maps = with_background(encode_gaussians(joints, size, 1.5))
+        shape = {"width": 2, "kernels": (3,)}
+        net = PoseNet(LSP, TwoLevels(maps), BodyRefiner(LSP, **shape), LimbRefiner(LSP, **shape))
+        outputs = net(255 * torch.rand(1, 3, size[0] * 4, size[1] * 4))
+        if joints is LYING:
+            assert outputs.body.rotation.angle.abs() > 1
+        goal = truth(4 * joints + 1.5, torch.full((1, 14), 2).byte(), visible_only=False)
+        sum(framed_loss(part, goal, 4, LSP, "disks") for part in outputs.limbs).backward()
+        for part in (net.detector, net.body, net.limbs):
+            for name, value in part.named_parameters():
+                assert value.grad is not None, name
+                assert value.grad.any(), name
+
+    def test_the_body_learns_nothing_from_the_detectors_loss(self):
+        net = network(PERSON)
+        net(images()).levels[-1].square().sum().backward()
+        assert all(value.grad is None for value in net.body.parameters())
+
+
+def test_pictures_do_not_see_each_other():
+    net = network(torch.cat([PERSON, PERSON + 1, PERSON - 2]))
+    batch = images(3)
+    together = net(batch)
+    alone = network(PERSON - 2)
+    alone.load_state_dict(net.state_dict())
+    for stage in STAGES:
+        found = decode_stage(together, stage).joints[2:]
+        assert_close(found, decode_stage(alone(batch[2:]), stage).joints, atol=1e-3, rtol=0)

@@ -1,0 +1,234 @@
+"""Encode and decode: each undoes the other."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.testing import assert_close
+
+from uprightpose.score_maps import (
+    MIN_RADIUS,
+    blur,
+    decode,
+    disk_radius,
+    encode_disks,
+    encode_gaussians,
+    with_background,
+)
+from uprightpose.skeletons import COCO, LSP
+
+SIZE = (24, 32)  # h, w
+
+
+def grid_of_offsets(steps: int = 8) -> torch.Tensor:
+    """Joints at every fraction of a cell, in the middle of the map: one batch entry each."""
+    part = torch.arange(steps) / steps - 0.5
+    y, x = torch.meshgrid(part, part, indexing="ij")
+    return torch.stack([x.flatten() + 15, y.flatten() + 11], dim=-1)[:, None]
+
+
+class TestEncode:
+    """'Pixels within r of the joint are 1'; '2-D Gaussian, sigma 1 cell, peak 1' (SPEC 1.15)."""
+
+    def test_each_map_shows_its_joint(self):
+        joints = torch.tensor([[[3.0, 1], [6, 4], [0, 5]], [[7.0, 0], [2, 2], [5, 3]]])
+        for maps in (
+            encode_gaussians(joints, (6, 8)),
+            encode_disks(joints, (6, 8), torch.tensor([0.5, 0.9])),
+        ):
+            assert maps.shape == (2, 3, 6, 8)
+            for b in range(2):
+                for k in range(3):
+                    x, y = joints[b, k].int().tolist()
+                    assert maps[b, k, y, x] == maps[b, k].max() == 1
+
+    def test_gaussian_values(self):
+        maps = encode_gaussians(torch.tensor([[[2.5, 1.0]]]), (3, 5), sigma=2.0)
+        assert_close(maps[0, 0, 2, 4].item(), math.exp(-(1.5**2 + 1) / 8))
+
+    def test_disk_counts_cells_within_each_persons_radius(self):
+        joints = torch.tensor([[[9.3, 8.1]], [[20.0, 11.0]]])
+        radius = torch.tensor([4.2, 2.0])
+        maps = encode_disks(joints, SIZE, radius)
+        for b in range(2):
+            inside = [
+                math.dist((x, y), joints[b, 0].tolist()) <= radius[b]
+                for y in range(SIZE[0])
+                for x in range(SIZE[1])
+            ]
+            assert maps[b, 0].sum() == sum(inside)
+        assert maps[1].sum() == 13  # a circle of radius 2 on whole cells
+
+    @given(x=st.floats(0, 31), y=st.floats(0, 23))
+    def test_smallest_disk_is_never_empty(self, x, y):
+        maps = encode_disks(torch.tensor([[[x, y]]]), SIZE, torch.tensor([MIN_RADIUS]))
+        assert 1 <= maps.sum() <= 4
+
+    def test_missing_joints_give_empty_maps(self):
+        joints = torch.tensor([[[3.0, 4], [math.nan, math.nan]]])
+        for maps in (
+            encode_gaussians(joints, SIZE),
+            encode_disks(joints, SIZE, torch.tensor([2.0])),
+        ):
+            assert maps[0, 0].any()
+            assert not maps[0, 1].any()
+
+    def test_background_is_what_no_joint_is(self):
+        """'Target of the background map: 1 - max of the joint targets' (SPEC 1.10)."""
+        maps = torch.rand(2, 3, 4, 5)
+        full = with_background(maps)
+        assert full.shape == (2, 4, 4, 5)
+        assert torch.equal(full[:, :3], maps)
+        assert_close(full[:, 3] + maps.amax(dim=1), torch.ones(2, 4, 5))
+
+
+class TestDiskRadius:
+    """'r = 0.15 * |left shoulder - right hip|', the paper's Sec. 3.4; guards of SPEC 1.15."""
+
+    def torso(self, main: float, other: float) -> torch.Tensor:
+        joints = torch.full((1, 14, 2), math.nan)
+        joints[0, 9] = torch.tensor([5.0, 5.0])  # left shoulder
+        joints[0, 2] = torch.tensor([5.0, 5.0 + main])  # right hip
+        joints[0, 8] = torch.tensor([1.0, 2.0])  # right shoulder
+        joints[0, 3] = torch.tensor([1.0 + other, 2.0])  # left hip
+        return joints
+
+    def test_paper(self):
+        assert_close(disk_radius(self.torso(20, 30), LSP), torch.tensor([3.0]))
+
+    def test_foreshortened_takes_the_other_diagonal(self):
+        assert_close(disk_radius(self.torso(9.9, 20), LSP), torch.tensor([3.0]))
+        assert_close(disk_radius(self.torso(10.1, 20), LSP), torch.tensor([1.515]))
+
+    def test_floor(self):
+        assert_close(disk_radius(self.torso(3, 4), LSP), torch.tensor([MIN_RADIUS]))
+
+    def test_missing_diagonals(self):
+        main, other = self.torso(20, 30), self.torso(20, 30)
+        main[:, 2] = math.nan
+        other[:, 8] = math.nan
+        assert_close(disk_radius(main, LSP), torch.tensor([4.5]))
+        assert_close(disk_radius(other, LSP), torch.tensor([3.0]))
+        nothing = torch.full((3, 17, 2), math.nan)
+        assert_close(disk_radius(nothing, COCO), torch.full((3,), MIN_RADIUS))
+
+
+class TestDecode:
+    """'Mapping, Gaussian blur, position of the maximum', with a sub-cell parabola (SPEC 1.7)."""
+
+    @given(x=st.floats(4, 27), y=st.floats(4, 19), sigma=st.sampled_from([1.0, 1.5, 2.0]))
+    def test_finds_gaussians(self, x, y, sigma):
+        joints = torch.tensor([[[x, y]]])
+        found = decode(encode_gaussians(joints, SIZE, sigma)).joints
+        assert (found - joints).abs().max() < 0.05
+
+    @given(x=st.floats(6, 25), y=st.floats(6, 17), radius=st.floats(1, 3))
+    def test_finds_disks(self, x, y, radius):
+        joints = torch.tensor([[[x, y]]])
+        maps = encode_disks(joints, SIZE, torch.tensor([radius]))
+        assert (decode(maps).joints - joints).abs().max() < 0.5
+
+    @pytest.mark.parametrize("radius", [0.75, 1.25, 1.75, 2.2, 2.7])
+    def test_disks_have_no_bias(self, radius):
+        """'Without blur the argmax sits on the plateau edge'; with it, bias < 0.02 px."""
+        joints = grid_of_offsets()
+        maps = encode_disks(joints, SIZE, torch.full((len(joints),), radius))
+        error = decode(maps).joints - joints
+        assert error.mean(dim=0).abs().max() < 0.05
+        assert error.square().mean().sqrt() < 0.25
+        edge = decode(maps, sigma=0, subcell=False).joints - joints
+        if radius > 1:
+            assert edge.mean(dim=0).amax() < -0.4
+
+    def test_gaussians_have_no_bias(self):
+        joints = grid_of_offsets()
+        error = decode(encode_gaussians(joints, SIZE)).joints - joints
+        # the 8 x 8 offsets are -1/2 ... 3/8: ties at -1/2 go to the first cell
+        assert error[joints[..., 0].frac() != 0.5].mean().abs() < 0.01
+        assert error.abs().max() < 0.05
+
+    def test_maps_keep_their_places(self):
+        joints = torch.tensor([[[5.0, 7], [20, 9], [11, 15]], [[25.0, 5], [9, 18], [16, 12]]])
+        assert_close(decode(encode_gaussians(joints, SIZE)).joints, joints, atol=0.01, rtol=0)
+
+    def test_ties_go_to_the_first_cell(self):
+        maps = torch.zeros(1, 2, 5, 7)
+        maps[0, 0, 3, 2] = maps[0, 0, 3, 5] = maps[0, 0, 4, 0] = 0.5
+        assert decode(maps, sigma=0).joints.tolist() == [[[2.0, 3.0], [0.0, 0.0]]]
+
+    @pytest.mark.parametrize("cell", [(0, 0), (31, 0), (0, 23), (31, 23), (0, 9), (14, 23)])
+    def test_borders(self, cell):
+        joints = torch.tensor([[cell]]).float()
+        found = decode(encode_gaussians(joints, SIZE))
+        assert_close(found.joints, joints, atol=0.01, rtol=0)
+        assert found.scores.item() == 1
+
+    def test_without_subcell_whole_cells(self):
+        joints = grid_of_offsets()
+        found = decode(encode_gaussians(joints, SIZE), subcell=False).joints
+        assert torch.equal(found, found.round())
+        assert (found - joints).abs().max() <= 0.5
+
+    def test_scores_are_the_unblurred_values(self):
+        maps = 0.3 * encode_gaussians(torch.tensor([[[7.0, 8.0], [20.0, 3.0]]]), SIZE)
+        assert_close(decode(maps).scores, torch.full((1, 2), 0.3))
+
+    @pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1), (2, 2)])
+    def test_tiny_maps(self, size):
+        assert decode(torch.rand(2, 3, *size)).joints.isfinite().all()
+
+    def test_nothing_flows_back(self):
+        maps = torch.rand(1, 2, 5, 6, requires_grad=True)
+        found = decode(maps)
+        assert not found.joints.requires_grad
+        assert not found.scores.requires_grad
+
+    @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+    def test_other_precisions(self, dtype):
+        maps = encode_gaussians(torch.tensor([[[9.3, 12.8]]]), SIZE)
+        expected = decode(maps.to(dtype).float()).joints
+        found = decode(maps.to(dtype)).joints
+        assert found.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
+        assert_close(found.float(), expected)
+
+    def test_mixed_precision_does_not_move_joints(self):
+        """Under autocast a product has 8 bits: enough to turn an angle by degrees."""
+        maps = encode_gaussians(grid_of_offsets(4), SIZE, sigma=1.5)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            found = decode(maps).joints
+        assert torch.equal(found, decode(maps).joints)
+
+
+class TestBlur:
+    """'Kernel radius 3 sigma, borders renormalised' (SPEC 1.7)."""
+
+    @given(value=st.floats(0, 1), sigma=st.floats(0.3, 3))
+    def test_a_constant_stays_to_the_border(self, value, sigma):
+        maps = torch.full((2, 3, 5, 7), value, dtype=torch.float64)
+        assert_close(blur(maps, sigma), maps)
+
+    def test_values(self):
+        maps = torch.zeros(1, 1, 9, 11, dtype=torch.float64)
+        maps[0, 0, 4, 5] = 1
+        weights = [math.exp(-(d**2) / 2) for d in range(-3, 4)]
+        out = blur(maps, 1.0)[0, 0]
+        assert_close(out[4, 5].item(), 1 / sum(weights) ** 2)
+        assert_close(out[5, 3].item(), weights[4] * weights[5] / sum(weights) ** 2)
+        assert out[4, 1] == out[0, 5] == 0  # beyond three sigma
+
+    def test_axes_are_not_swapped(self):
+        maps = torch.rand(1, 2, 4, 9)
+        assert_close(blur(maps, 1.0).mT, blur(maps.mT, 1.0))
+
+    def test_gradient(self):
+        maps = torch.rand(2, 2, 3, 4, dtype=torch.float64, requires_grad=True)
+        assert torch.autograd.gradcheck(lambda m: blur(m, 1.0), maps)
+
+    def test_prediction_before_training_leaves_no_trace(self):
+        with torch.inference_mode():
+            blur(torch.rand(1, 1, 13, 17, dtype=torch.float64), 0.9)
+        maps = torch.rand(1, 1, 13, 17, dtype=torch.float64, requires_grad=True)
+        blur(maps, 0.9).sum().backward()
+        assert maps.grad is not None
