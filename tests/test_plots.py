@@ -81,6 +81,12 @@ class TestDrawPeople:
         x, y = (np.array(SPOTS["left_wrist"]) + SPOTS["left_elbow"]) // 2
         assert np.abs(drawn[y, x] - 128).max() < 0.5 * strength["left_elbow"]
 
+    def test_sides_differ_in_more_than_hue(self):
+        """Blue and orange stay apart for every kind of color blindness."""
+        left, right, middle = (np.array(COLORS[side]) for side in ("left", "right", "middle"))
+        for a, b in ((left, right), (left, middle), (right, middle)):
+            assert abs(int(a[2]) - int(b[2])) > 100 or abs(a.mean() - b.mean()) > 60
+
     def test_opacity_grows_with_the_score(self):
         values = [opacity(score) for score in (0, 0.1, 0.3, 0.5, 1)]
         assert values == sorted(values)

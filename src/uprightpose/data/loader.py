@@ -174,10 +174,10 @@ class SampleStream(Dataset[Batch]):
 
 
 class Steps(Sampler[list[int]]):
-    """Batches of consecutive indices from step ``start`` to step ``stop``."""
+    """Batches of consecutive indices of a stream, of ``stop`` steps those from ``start`` on."""
 
     def __init__(self, start: int, stop: int, batch_size: int) -> None:
-        """Yield ``stop - start`` batches."""
+        """Skip the batches before ``start``; none of them is read."""
         self.start, self.stop, self.batch_size = start, stop, batch_size
 
     def __iter__(self) -> Iterator[list[int]]:
@@ -186,8 +186,8 @@ class Steps(Sampler[list[int]]):
             yield list(range(step * self.batch_size, (step + 1) * self.batch_size))
 
     def __len__(self) -> int:
-        """Return the number of batches."""
-        return self.stop - self.start
+        """Return the number of steps, skipped ones included, as Lightning counts them."""
+        return self.stop
 
 
 def collate(items: list[Batch]) -> Batch:

@@ -7,6 +7,7 @@ import lightning
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
+from tqdm import tqdm
 
 from uprightpose.data.loader import Batch, SampleStream, Steps, collate
 from uprightpose.losses import framed_loss, truth
@@ -54,7 +55,7 @@ class StageModule(lightning.LightningModule):
         with torch.autocast(self.device.type, enabled=False):
             losses = self._losses(outputs, batch)
         for name, loss in losses.items():
-            self.log(name, loss, prog_bar=True)
+            self.log(name, loss)
         return torch.stack(list(losses.values())).sum()
 
     def configure_optimizers(self) -> dict[str, object]:
@@ -146,3 +147,32 @@ class StageData(lightning.LightningDataModule):
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Go on at the saved step."""
         self.start = state["step"]
+
+
+class Progress(lightning.Callback):
+    """A bar over all steps of a stage, with the time left; a resumed stage starts in its middle."""
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: StageModule) -> None:  # type: ignore[override]
+        """Open the bar at the step where training stands."""
+        self._bar = tqdm(
+            desc=f"stage {pl_module.stage.name}",
+            total=pl_module.steps,
+            initial=trainer.global_step,
+            unit="step",
+            mininterval=1.0,
+        )
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, *_: object
+    ) -> None:
+        """Count the step and show the last losses."""
+        if trainer.global_step % 10 == 0:
+            losses = {name: float(loss) for name, loss in trainer.logged_metrics.items()}
+            self._bar.set_postfix(losses, refresh=False)
+        self._bar.update(trainer.global_step - self._bar.n)
+
+    def on_train_end(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
+    ) -> None:
+        """Close the bar."""
+        self._bar.close()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from torch import nn
 
@@ -20,7 +20,7 @@ from uprightpose.errors import InputError
 from uprightpose.model import STAGES as STAGE_NAMES
 from uprightpose.model import PoseNet
 from uprightpose.skeletons import LSP
-from uprightpose.train.module import StageData, StageModule
+from uprightpose.train.module import Progress, StageData, StageModule
 from uprightpose.train.recipe import Recipe, folder
 from uprightpose.train.stages import STAGES, Stage
 from uprightpose.weights import Settings, build, load_weights, read_folded, save_weights
@@ -161,9 +161,9 @@ def _run_stage(model: PoseNet, stage: Stage, recipe: Recipe, pack: Pack, out: Pa
         precision=recipe.precision,  # type: ignore[arg-type]
         gradient_clip_val=recipe.clip,
         logger=CSVLogger(out, name="logs", version=stage.name),
-        log_every_n_steps=min(50, module.steps),
+        log_every_n_steps=1 if module.steps < 100 else 50,
         callbacks=[
-            TQDMProgressBar(refresh_rate=20),
+            Progress(),
             ModelCheckpoint(
                 checkpoints,
                 filename=stage.name,
@@ -173,6 +173,7 @@ def _run_stage(model: PoseNet, stage: Stage, recipe: Recipe, pack: Pack, out: Pa
             ),
         ],
         enable_model_summary=False,
+        enable_progress_bar=False,
     )
     last = checkpoints / f"{stage.name}.ckpt"
     resume = last if last.exists() else None
