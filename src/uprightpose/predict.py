@@ -248,7 +248,8 @@ def view_box(box: Box) -> Box:
     """Return the square about a person's tight box that shows them as in training (SPEC 1.18).
 
     Example:
-        >>> view_box((10.0, 0.0, 20.0, 75.6))
+        >>> x, y, width, height = view_box((10.0, 0.0, 20.0, 75.6))
+        >>> round(x, 3), round(y, 3), round(width, 3), round(height, 3)
         (-30.0, -12.2, 100.0, 100.0)
     """
     x, y, width, height = box
