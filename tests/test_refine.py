@@ -437,7 +437,7 @@ class TestCanvasHoldsTheBody:
         return ((joints <= -0.5) | (joints >= limits)).any(dim=-1).double().mean(dim=0)
 
     @pytest.mark.parametrize(
-        ("canvas", "least", "most"), [(1.0, 2e-3, 5e-1), (1.25, 0, 1e-3), (1.5, 0, 1.5e-4)]
+        ("canvas", "least", "most"), [(1.0, 0.03, 0.05), (1.25, 0, 1e-3), (1.5, 0, 1e-4)]
     )
     def test_body(self, lsp_cells, canvas, least, most):
         size = canvas_size((32, 32), canvas)
@@ -445,8 +445,9 @@ class TestCanvasHoldsTheBody:
         lost = self.lost(rotate_joints(lsp_cells, rotation), size).mean().item()
         assert least <= lost < most
 
-    @pytest.mark.parametrize(("canvas", "most"), [(0.75, 2e-2), (1.0, 5e-3), (1.5, 1e-4)])
+    @pytest.mark.parametrize(("canvas", "most"), [(0.75, 2.5e-3), (1.0, 1e-5), (1.5, 1e-5)])
     def test_limbs(self, lsp_cells, canvas, most):
+        """Measured: 0.75 loses 0.19 % of a limb's joints (1.0 % of ankles), 1.0 none."""
         rotation = body_rotation(lsp_cells, LSP.torso, LSP.neck).placed(middle((40, 40)))
         body = rotate_joints(lsp_cells, rotation)
         size = canvas_size((32, 32), canvas)
@@ -455,5 +456,4 @@ class TestCanvasHoldsTheBody:
             root = (middle(size)[0], size[0] * ROOT_HEIGHT)
             hanging = rotate_joints(body, limb_rotation(body, limb).placed(root))
             shares.append(self.lost(hanging[:, list(limb.joints)], size))
-        print(canvas, torch.stack(shares).mul(100).round(decimals=3).tolist())
         assert torch.stack(shares).mean() < most

@@ -19,7 +19,7 @@ from uprightpose.refine import BodyRefiner, LimbRefiner
 from uprightpose.skeletons import SKELETONS, Skeleton
 
 FORMAT = "uprightpose-1"
-"""Written into every file; another value is refused."""
+"""Names the settings in every file; a file without it is refused."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def save_weights(model: PoseNet, settings: Settings, path: Path, *, half: bool =
         for name, value in model.state_dict().items()
         if name.partition(".")[0] in STAGES[: STAGES.index(settings.last) + 1]
     }
-    notes = {"format": FORMAT, "settings": json.dumps(asdict(settings))}
+    notes = {FORMAT: json.dumps(asdict(settings))}  # one entry: their order would be random
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     partial.write_bytes(save({k: v.cpu() for k, v in state.items()}, metadata=notes))
@@ -134,11 +134,11 @@ def _read(path: Path) -> tuple[Settings, dict[str, Tensor]]:
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path}: is no safetensors file or is damaged ({error})") from error
-    if notes.get("format") != FORMAT:
+    if FORMAT not in notes:
         raise InputError(f"{path}: expected weights written by uprightpose ({FORMAT})")
     try:
-        values = dict(json.loads(notes["settings"]))
-    except (KeyError, TypeError, ValueError) as error:
+        values = dict(json.loads(notes[FORMAT]))
+    except (TypeError, ValueError) as error:
         raise InputError(f"{path}: its settings are missing or damaged ({error})") from error
     known = {field.name for field in fields(Settings)}
     if set(values) - known:

@@ -133,7 +133,7 @@ class TestDrawAugmentation:
         assert 175 < angles.max() <= 180
         assert abs(angles.mean()) < 6
         assert abs(angles.std() - 360 / 12**0.5) < 3  # uniform
-        assert_allclose(np.exp([scales.min(), scales.max()]), [0.80, 1.25], rtol=0.01)
+        assert_allclose(np.exp([scales.min(), scales.max()]), [0.80, 1.25], rtol=0.001)
         assert abs(scales.mean()) < 0.01
         assert abs(np.mean([draw.flip for draw in draws]) - 0.5) < 0.03
         assert {draw.shift for draw in draws} == {(0.0, 0.0)}

@@ -9,11 +9,9 @@ import scipy.io
 
 from uprightpose.skeletons import LSP
 
-STANDING = np.array(
-    [[24, 58], [25, 46], [26, 35], [34, 35], [35, 46], [36, 58], [18, 36], [20, 27], [24, 18]]
-    + [[36, 18], [40, 27], [42, 36], [30, 16], [30, 6]],
-    dtype=float,
-)
+LEGS = ((24, 58), (25, 46), (26, 35), (34, 35), (35, 46), (36, 58))
+ARMS = ((18, 36), (20, 27), (24, 18), (36, 18), (40, 27), (42, 36))
+STANDING = np.array([*LEGS, *ARMS, (30, 16), (30, 6)], dtype=float)
 
 
 @pytest.fixture(scope="session")

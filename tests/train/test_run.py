@@ -16,12 +16,6 @@ from uprightpose.train.run import train
 from uprightpose.train.stages import STAGES
 from uprightpose.weights import load_weights
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*does not have many workers:UserWarning"),
-    pytest.mark.filterwarnings("ignore:.*in eval mode at the start of training:UserWarning"),
-    pytest.mark.filterwarnings("ignore:.*Checkpoint directory.*exists:UserWarning"),
-]
-
 
 @pytest.fixture
 def recipe(stick_figures: Path, tmp_path: Path) -> Recipe:
@@ -131,7 +125,7 @@ class TestRefusals:
     def test_another_recipe_in_the_same_folder(self, recipe: Recipe) -> None:
         only = replace(recipe, body_steps=0, limbs_steps=0, all_steps=0)
         train(only)
-        with pytest.raises(InputError, match="another recipe.*rate"):
+        with pytest.raises(InputError, match=r"another recipe.*rate"):
             train(replace(only, rate=0.5))
 
     def test_no_steps(self, recipe: Recipe) -> None:

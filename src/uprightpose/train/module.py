@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 import lightning
 import torch
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
@@ -42,8 +43,8 @@ class StageModule(lightning.LightningModule):
         for part in self._fixed:
             part.requires_grad_(False)
 
-    def on_train_epoch_start(self) -> None:
-        """Keep the running statistics of fixed parts fixed."""
+    def on_train_start(self) -> None:
+        """Keep the running statistics of fixed parts fixed, in a resumed stage too."""
         self.train()
         for part in self._fixed:
             part.eval()
@@ -58,7 +59,7 @@ class StageModule(lightning.LightningModule):
             self.log(name, loss)
         return torch.stack(list(losses.values())).sum()
 
-    def configure_optimizers(self) -> dict[str, object]:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Build the optimizer over what learns, and its schedule by step."""
         recipe = self.recipe
         rate = recipe.fine_tune_rate if self.stage.fine_tune else recipe.rate
@@ -163,7 +164,10 @@ class Progress(lightning.Callback):
         )
 
     def on_train_batch_end(
-        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, *_: object
+        self,
+        trainer: lightning.Trainer,
+        pl_module: lightning.LightningModule,  # noqa: ARG002
+        *_: object,
     ) -> None:
         """Count the step and show the last losses."""
         if trainer.global_step % 10 == 0:
@@ -171,8 +175,6 @@ class Progress(lightning.Callback):
             self._bar.set_postfix(losses, refresh=False)
         self._bar.update(trainer.global_step - self._bar.n)
 
-    def on_train_end(
-        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
-    ) -> None:
+    def on_train_end(self, *_: object) -> None:
         """Close the bar."""
         self._bar.close()

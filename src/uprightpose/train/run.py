@@ -1,6 +1,8 @@
 """A recipe, stage by stage: weights out, resumable at any point with the same result."""
 
 import json
+import logging
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -15,7 +17,7 @@ from uprightpose.data.augment import Augmentation
 from uprightpose.data.loader import Pack, SampleStream, collate, pack_samples
 from uprightpose.data.lsp import read_lsp, read_lspet
 from uprightpose.data.sample import Sample
-from uprightpose.detectors.compact import load_folded
+from uprightpose.detectors.compact import CompactDetector, load_folded
 from uprightpose.errors import InputError
 from uprightpose.model import STAGES as STAGE_NAMES
 from uprightpose.model import PoseNet
@@ -27,6 +29,15 @@ from uprightpose.weights import Settings, build, load_weights, read_folded, save
 
 STATISTICS = 64
 """Pictures that set the batch statistics of a folded trunk."""
+
+EXPECTED = (
+    ".*does not have many workers",  # decoding is done once, for the pack
+    r".*module\(s\) in eval mode at the start",  # stages before are fixed
+    ".*Checkpoint directory .* exists and is not empty",  # a resumed stage
+    ".*your dataloader is not resumable",  # it is: batches are a function of the step
+    ".*treespec, LeafSpec",  # Lightning's own, with a newer torch
+)
+"""Warnings of Lightning that say what is meant to be."""
 
 
 def train(recipe: Recipe) -> Path:
@@ -51,6 +62,7 @@ def train(recipe: Recipe) -> Path:
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
     torch.set_flush_denormal(True)
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     lightning.seed_everything(recipe.seed, verbose=False)
     pack = pack_samples(_samples(recipe), recipe.size, folder(recipe.cache))
     model, settings = _start(recipe, pack)
@@ -122,9 +134,14 @@ def _start(recipe: Recipe, pack: Pack) -> tuple[PoseNet, Settings]:
         stream = _stream(recipe, pack, augment=False)
         count = min(STATISTICS, len(pack.joints))
         images = collate([stream[i] for i in range(count)]).images.float()
-        detector = model.detector
+        detector = _detector(model)
         load_folded(detector.trunk, arrays, (images - detector.mean) / detector.std)
     return model, settings
+
+
+def _detector(model: PoseNet) -> CompactDetector:
+    assert isinstance(model.detector, CompactDetector)
+    return model.detector
 
 
 def _copy_parts(source: PoseNet, target: PoseNet, names: Sequence[str]) -> None:
@@ -149,7 +166,7 @@ def _stream(recipe: Recipe, pack: Pack, *, augment: bool = True, offset: int = 0
 
 def _run_stage(model: PoseNet, stage: Stage, recipe: Recipe, pack: Pack, out: Path) -> None:
     """Fit one stage, from its checkpoint if there is one."""
-    frozen = _frozen(model.detector.trunk, recipe.frozen_trunk)
+    frozen = _frozen(_detector(model).trunk, recipe.frozen_trunk)
     module = StageModule(model, stage, recipe, frozen)
     data = StageData(_stream(recipe, pack, offset=STAGES.index(stage)), module)
     checkpoints = out / "checkpoints"
@@ -160,7 +177,7 @@ def _run_stage(model: PoseNet, stage: Stage, recipe: Recipe, pack: Pack, out: Pa
         devices=recipe.devices,
         precision=recipe.precision,  # type: ignore[arg-type]
         gradient_clip_val=recipe.clip,
-        logger=CSVLogger(out, name="logs", version=stage.name),
+        logger=CSVLogger(out, name="logs", version=_unused(out / "logs", stage.name)),
         log_every_n_steps=1 if module.steps < 100 else 50,
         callbacks=[
             Progress(),
@@ -178,10 +195,19 @@ def _run_stage(model: PoseNet, stage: Stage, recipe: Recipe, pack: Pack, out: Pa
     last = checkpoints / f"{stage.name}.ckpt"
     resume = last if last.exists() else None
     try:
-        trainer.fit(module, data, ckpt_path=resume, weights_only=False)
+        with warnings.catch_warnings():
+            for expected in EXPECTED:
+                warnings.filterwarnings("ignore", message=expected)
+            trainer.fit(module, data, ckpt_path=resume, weights_only=False)
     except SystemExit as error:  # what Lightning makes of Ctrl-C
         raise KeyboardInterrupt from error
     last.unlink(missing_ok=True)
+
+
+def _unused(logs: Path, stage: str) -> str:
+    """Return a name for a stage's log that overwrites none, when the stage is resumed."""
+    earlier = len(list(logs.glob(f"{stage}*")))
+    return f"{stage}-{earlier}" if earlier else stage
 
 
 def _frozen(trunk: nn.Module, names: Sequence[str]) -> list[nn.Module]:
