@@ -263,9 +263,12 @@ def _add_evaluate(subcommands: Any) -> None:
 
 def _evaluate(arguments: Namespace) -> None:
     from uprightpose.data.lsp import read_lsp
+    from uprightpose.data.writing import make_folder, write_whole
     from uprightpose.evaluate import evaluate, format_report, report_json
     from uprightpose.predict import weights_file
 
+    if arguments.out:
+        make_folder(Path(arguments.out).parent)
     samples = [s for s in read_lsp(Path(arguments.folder), arguments.labels) if s.split == "test"]
     titled = [text.rpartition("=")[::2] for text in arguments.weights]
     weights = {title or Path(name).stem: weights_file(name) for title, name in titled}
@@ -275,11 +278,10 @@ def _evaluate(arguments: Namespace) -> None:
     print(text)
     if arguments.out:
         command = " ".join(["uprightpose", *sys.argv[1:]])
-        out = Path(arguments.out)
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.with_suffix(".md").write_text(f"Made by `{command}`\n\n{text}")
-        out.with_suffix(".json").write_text(report_json(report))
-        print(f"results: {out.with_suffix('.md')}, {out.with_suffix('.json')}")
+        page, numbers = (Path(f"{arguments.out}.{kind}") for kind in ("md", "json"))
+        write_whole(page, f"Made by `{command}`\n\n{text}".encode())
+        write_whole(numbers, report_json(report).encode())
+        print(f"results: {page}, {numbers}")
 
 
 def _add_predict(subcommands: Any) -> None:

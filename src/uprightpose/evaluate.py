@@ -60,7 +60,7 @@ def turn_angles(count: int) -> Float[ndarray, " n"]:
 
     Example:
         >>> turn_angles(3).round(3)
-        array([ 1.1..., -0..., ...])
+        array([2.777, 0.218, 1.981])
     """
     return np.random.default_rng(TURN_SEED).uniform(-np.pi, np.pi, count)
 
@@ -134,7 +134,7 @@ def evaluate(
         each range of body angles, one row per stage; and paired differences.
 
     Raises:
-        InputError: if there are no samples, or skeletons differ.
+        InputError: if there are no samples, or weights were trained on other labels.
     """
     if not samples:
         raise InputError("no samples to evaluate on")
@@ -145,6 +145,12 @@ def evaluate(
         for title, path in weights.items():
             model, settings = load_weights(path)
             skeleton = SKELETONS[settings.skeleton]
+            if settings.labels != labels:
+                raise InputError(
+                    f"{path}: expected weights trained on {labels} labels, found "
+                    f"{settings.labels}; the two are different tests: choose --labels "
+                    f"{settings.labels}"
+                )
             one = predict_samples(
                 model, settings.size, samples, turns, title=f"{title}, {pictures}"
             )

@@ -35,7 +35,7 @@ from uprightpose.weights import load_weights
 Box = tuple[float, float, float, float]
 """``(x, y, w, h)`` in edge coordinates: a whole picture is ``(0, 0, w, h)``, as in COCO."""
 
-SHIPPED = {"compact": Path(__file__).parent / "weights" / "compact.safetensors"}
+SHIPPED = {"compact": Path(__file__).parent / "shipped" / "compact.safetensors"}
 """Weights in the package, by name."""
 
 BATCH = 16

@@ -12,6 +12,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from uprightpose.data.sample import Labels
+from uprightpose.data.writing import write_whole
 from uprightpose.detectors.compact import CompactDetector
 from uprightpose.errors import InputError
 from uprightpose.model import STAGES, PoseNet
@@ -28,6 +30,7 @@ class Settings:
 
     Attributes:
         skeleton: name of the skeleton.
+        labels: whose left and right it was taught, ``"pc"`` or ``"oc"``.
         size: side of the square crops it was trained on, in pixels.
         trunk: timm's name.
         head_width: channels of the detector's head at stride 4.
@@ -42,6 +45,7 @@ class Settings:
     """
 
     skeleton: str = "lsp"
+    labels: Labels = "pc"
     size: int = 128
     trunk: str = "resnet18"
     head_width: int = 64
@@ -92,9 +96,7 @@ def save_weights(model: PoseNet, settings: Settings, path: Path, *, half: bool =
     }
     notes = {FORMAT: json.dumps(asdict(settings))}  # one entry: their order would be random
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_bytes(save({k: v.cpu() for k, v in state.items()}, metadata=notes))
-    partial.replace(path)
+    write_whole(path, save({k: v.cpu() for k, v in state.items()}, metadata=notes))
 
 
 def load_weights(path: Path, skeleton: Skeleton | None = None) -> tuple[PoseNet, Settings]:

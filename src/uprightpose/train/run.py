@@ -82,6 +82,12 @@ def _steps(recipe: Recipe, stage: Stage) -> int:
     return int(getattr(recipe, f"{stage.name}_steps"))
 
 
+def _last(recipe: Recipe) -> str:
+    """Return the last stage of the network that the recipe needs."""
+    needed = [stage.losses[-1] for stage in STAGES if _steps(recipe, stage)]
+    return max(needed, key=STAGE_NAMES.index)
+
+
 def _claim(out: Path, recipe: Recipe) -> None:
     """Write the recipe beside its results, or check that they are of the same one."""
     path = out / "recipe.json"
@@ -114,6 +120,7 @@ def _start(recipe: Recipe, pack: Pack) -> tuple[PoseNet, Settings]:
     """Build the network with the weights that it starts from."""
     settings = Settings(
         skeleton=LSP.name,
+        labels=recipe.labels,
         size=recipe.size,
         trunk=recipe.trunk,
         head_width=recipe.head_width,
@@ -123,6 +130,7 @@ def _start(recipe: Recipe, pack: Pack) -> tuple[PoseNet, Settings]:
         limb_canvas=recipe.limb_canvas,
         normalize=recipe.normalize,
         residual=recipe.residual,
+        last=_last(recipe),
     )
     model = build(settings, pretrained=recipe.trunk_weights == "timm" and recipe.start is None)
     if recipe.start is not None:
@@ -145,11 +153,11 @@ def _detector(model: PoseNet) -> CompactDetector:
 
 
 def _copy_parts(source: PoseNet, target: PoseNet, names: Sequence[str]) -> None:
-    """Copy the weights of the named parts that ``source`` has."""
+    """Copy the weights of the named parts that both networks have."""
     for name in names:
-        part = getattr(source, name)
-        if part is not None:
-            getattr(target, name).load_state_dict(part.state_dict())
+        found, wanted = getattr(source, name), getattr(target, name)
+        if found is not None and wanted is not None:
+            wanted.load_state_dict(found.state_dict())
 
 
 def _stream(recipe: Recipe, pack: Pack, *, augment: bool = True, offset: int = 0) -> SampleStream:

@@ -1,0 +1,154 @@
+"""Tables of every stage, by body angle, on natural and on turned pictures."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from uprightpose.cli import main
+from uprightpose.data import lsp
+from uprightpose.data.lsp import read_lsp
+from uprightpose.data.sample import Sample
+from uprightpose.errors import InputError
+from uprightpose.evaluate import (
+    evaluate,
+    format_report,
+    predict_samples,
+    report_json,
+    turn_angles,
+)
+from uprightpose.metrics import body_angle
+from uprightpose.model import PoseNet
+from uprightpose.skeletons import LSP
+from uprightpose.weights import Settings, build, save_weights
+
+SETTINGS = Settings(
+    size=64, trunk="resnet10t", head_width=4, refine_width=3, kernels=(3, 3, 3), last="body"
+)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "small.safetensors"
+    save_weights(build(SETTINGS), SETTINGS, path)
+    return path
+
+
+@pytest.fixture
+def samples(stick_figures: Path) -> list[Sample]:
+    return read_lsp(stick_figures)
+
+
+class Oracle(torch.nn.Module):
+    """A detector that knows where the joints of the next crops are."""
+
+    stride = 4
+
+    def __init__(self, joints: torch.Tensor) -> None:
+        super().__init__()
+        self.joints, self.seen = joints, 0
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+
+    def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
+        from uprightpose.score_maps import encode_gaussians, with_background
+
+        joints = self.joints[self.seen : self.seen + len(images)]
+        self.seen += len(images)
+        maps = with_background(encode_gaussians(joints, (16, 16)))
+        return [torch.logit(maps, eps=1e-6)]
+
+
+class TestPredictSamples:
+    @pytest.mark.parametrize("turned", [False, True])
+    def test_cells_lead_back_to_the_picture(self, samples: list[Sample], turned: bool) -> None:
+        from uprightpose.frames import apply_affine, crop_matrix, image_to_map
+
+        turns = turn_angles(len(samples)) if turned else np.zeros(len(samples))
+        # the sticks' pictures are 60 wide and 64 high
+        cells = [
+            image_to_map(
+                apply_affine(crop_matrix((0, 0, 60, 64), 64, angle=float(turn)), s.joints), 4
+            )
+            for turn, s in zip(turns, samples, strict=True)
+        ]
+        model = PoseNet(LSP, Oracle(torch.tensor(np.stack(cells)).float()))
+        found = predict_samples(model, 64, samples, turns if turned else None, batch=5)
+        inside = (np.stack(cells) > 2).all(-1) & (np.stack(cells) < 13).all(-1)
+        error = np.linalg.norm(found.joints["detector"] - found.truth, axis=-1)
+        assert inside.mean() > 0.5
+        assert error[inside].max() < 0.5
+        if not turned:
+            np.testing.assert_allclose(found.truth, np.stack([s.joints for s in samples]))
+
+    def test_turned_truth_is_turned_about_the_middle(self, samples: list[Sample]) -> None:
+        turns = np.full(len(samples), 0.3)
+        model = build(SETTINGS).eval()
+        turned = predict_samples(model, 64, samples, turns).truth
+        truth = np.stack([s.joints for s in samples])
+        change = body_angle(turned, LSP) - body_angle(truth, LSP)
+        np.testing.assert_allclose(change, -0.3, atol=1e-9)  # what is left to turn back
+        middle = np.array([29.5, 31.5])
+        np.testing.assert_allclose(
+            np.linalg.norm(turned - middle, axis=-1), np.linalg.norm(truth - middle, axis=-1)
+        )
+
+    def test_the_turns_are_the_same_for_ever(self) -> None:
+        angles = turn_angles(1000)
+        np.testing.assert_allclose(angles[:2], turn_angles(2))
+        assert -np.pi <= angles.min() < -3.1
+        assert 3.1 < angles.max() <= np.pi
+
+
+class TestReport:
+    def test_rows_and_pairs(self, weights: Path, samples: list[Sample]) -> None:
+        report = evaluate({"a": weights, "b": weights}, samples, "pc", draws=20)
+        natural = report["natural"]
+        rows = ["a: detector", "a: body", "b: detector", "b: body"]
+        assert list(natural["tables"]["all"]) == rows
+        differences = natural["differences"]["all"]
+        assert set(differences) == {
+            "a: body - a: detector",
+            "b: body - b: detector",
+            "a: detector - b: detector",
+            "a: body - b: body",
+        }
+        assert differences["a: body - b: body"]["Total"] == (0, 0, 0)  # the same weights
+        text = format_report(report)
+        assert "turned pictures, all people" in text
+        assert "true body angle 30-90 degrees" in text
+        assert json.loads(report_json(report))["people"] == 12
+
+    def test_other_labels(self, weights: Path, samples: list[Sample]) -> None:
+        with pytest.raises(InputError, match="different tests"):
+            evaluate({"a": weights}, samples, "oc")
+
+    def test_no_samples(self, weights: Path) -> None:
+        with pytest.raises(InputError, match="no samples"):
+            evaluate({"a": weights}, [], "pc")
+
+
+class TestCommand:
+    def test_prints_and_writes_the_tables(
+        self,
+        weights: Path,
+        stick_figures: Path,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        monkeypatch.setattr(lsp, "LSP_TRAIN", 4)
+        out = tmp_path / "results" / "small"
+        arguments = ["evaluate", str(stick_figures), f"--weights=[one={weights}]"]
+        assert main([*arguments, "--intervals", "10", "--out", str(out)]) == 0
+        assert "one: body" in capsys.readouterr().out
+        assert "8 people" in out.with_suffix(".md").read_text()
+        assert json.loads(out.with_suffix(".json").read_text())["draws"] == 10
+
+    def test_no_dataset(
+        self, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert main(["evaluate", str(tmp_path), f"--weights=[{weights}]"]) == 2
+        assert "is no LSP folder" in capsys.readouterr().err
