@@ -112,7 +112,6 @@ class TestReport:
         assert set(differences) == {
             "a: body - a: detector",
             "b: body - b: detector",
-            "a: detector - b: detector",
             "a: body - b: body",
         }
         assert differences["a: body - b: body"]["Total"] == (0, 0, 0)  # the same weights
@@ -126,7 +125,7 @@ class TestReport:
             evaluate({"a": weights}, samples, "oc")
 
     def test_no_samples(self, weights: Path) -> None:
-        with pytest.raises(InputError, match="no samples"):
+        with pytest.raises(InputError, match="expected samples"):
             evaluate({"a": weights}, [], "pc")
 
 
@@ -141,14 +140,25 @@ class TestCommand:
     ) -> None:
         monkeypatch.setattr(lsp, "LSP_TRAIN", 4)
         out = tmp_path / "results" / "small"
-        arguments = ["evaluate", str(stick_figures), f"--weights=[one={weights}]"]
+        arguments = ["evaluate", str(stick_figures), "--weights", f"one={weights}"]
         assert main([*arguments, "--intervals", "10", "--out", str(out)]) == 0
         assert "one: body" in capsys.readouterr().out
         assert "8 people" in out.with_suffix(".md").read_text()
         assert json.loads(out.with_suffix(".json").read_text())["draws"] == 10
 
+    def test_two_of_one_name(
+        self, weights: Path, stick_figures: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert main(["evaluate", str(stick_figures), "--weights", str(weights), str(weights)]) == 2
+        assert "two are called small" in capsys.readouterr().err
+
+    def test_without_intervals_there_are_none(self, weights: Path, samples: list[Sample]) -> None:
+        report = evaluate({"a": weights}, samples, "pc", draws=0)
+        assert "nan" not in format_report(report)
+        assert "NaN" not in report_json(report)
+
     def test_no_dataset(
         self, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        assert main(["evaluate", str(tmp_path), f"--weights=[{weights}]"]) == 2
+        assert main(["evaluate", str(tmp_path), "--weights", str(weights)]) == 2
         assert "is no LSP folder" in capsys.readouterr().err

@@ -11,6 +11,7 @@ reader of the output went away (as of a process ended by SIGPIPE).
 import json
 import os
 import re
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -69,6 +70,8 @@ def _plain(message: str) -> str:
         'base: expected 0, 1, found 3'
     """
     message = re.sub(r"typing\.Literal\[([^\]]*)\]", r"\1", message)
+    message = re.sub(r"<class '(\w+)'>", r"\1", message)
+    message = re.sub(r"Subcommand 'train' does not accept option", "a recipe has no key", message)
     message = re.sub(r'Parser key "(\w+)":\s*Expected an? ', r"\1: expected ", message)
     message = re.sub(r"\b(?:" + "|".join(_COMMANDS) + r")\.(?=\w)", "", message)
     return re.sub(r"\.\s+Got value: ", ", found ", message)
@@ -225,7 +228,7 @@ def _train(arguments: Namespace) -> None:
         from uprightpose.train.run import train
     except ModuleNotFoundError as error:
         raise InputError(
-            f"training needs {error.name}: pip install 'uprightpose[train]'"
+            f"training needs {error.name}: pip install -e '.[train]' in the project's folder"
         ) from error
     from uprightpose.train.recipe import Recipe
 
@@ -243,9 +246,11 @@ def _add_evaluate(subcommands: Any) -> None:
     parser.add_argument("folder", type=str, help="LSP: images/ and joints.mat")
     parser.add_argument(
         "--weights",
-        type=list[str],
+        type=str,
+        nargs="+",
         default=["compact"],
-        help="list of names or files; TITLE=FILE gives a row its title",
+        metavar="[TITLE=]WEIGHTS",
+        help="names of shipped weights, or files; the first is compared with the others",
     )
     parser.add_argument(
         "--labels", type=Literal["pc", "oc"], default="pc", help="those of the training"
@@ -270,14 +275,19 @@ def _evaluate(arguments: Namespace) -> None:
     if arguments.out:
         make_folder(Path(arguments.out).parent)
     samples = [s for s in read_lsp(Path(arguments.folder), arguments.labels) if s.split == "test"]
-    titled = [text.rpartition("=")[::2] for text in arguments.weights]
-    weights = {title or Path(name).stem: weights_file(name) for title, name in titled}
+    weights: dict[str, Path] = {}
+    for text in arguments.weights:
+        title, _, name = ("", "", text) if Path(text).is_file() else text.rpartition("=")
+        title = title or Path(name).stem
+        if title in weights:
+            raise InputError(f"--weights: two are called {title}; name them: TITLE={name}")
+        weights[title] = weights_file(name)
     draws = _draws(arguments.intervals)
     report = evaluate(weights, samples, arguments.labels, draws=draws)
     text = format_report(report)
     print(text)
     if arguments.out:
-        command = " ".join(["uprightpose", *sys.argv[1:]])
+        command = shlex.join(["uprightpose", *sys.argv[1:]])
         page, numbers = (Path(f"{arguments.out}.{kind}") for kind in ("md", "json"))
         write_whole(page, f"Made by `{command}`\n\n{text}".encode())
         write_whole(numbers, report_json(report).encode())

@@ -27,6 +27,7 @@ from uprightpose.frames import (
 )
 from uprightpose.metrics import (
     DRAWS,
+    Difference,
     PckTable,
     angle_bins,
     as_json,
@@ -35,11 +36,16 @@ from uprightpose.metrics import (
     pck_table,
 )
 from uprightpose.model import STAGES, PoseNet, decode_stage
-from uprightpose.skeletons import SKELETONS, Skeleton
+from uprightpose.skeletons import LSP
 from uprightpose.weights import load_weights
 
 TURN_SEED = 2017
 """Of the angles of the turned copy."""
+
+Row = tuple[str, str]
+"""Title of a model and name of its stage."""
+
+Rows = dict[Row, Float[ndarray, "n k 2"]]
 
 
 @dataclass(frozen=True)
@@ -136,71 +142,54 @@ def evaluate(
     Raises:
         InputError: if there are no samples, or weights were trained on other labels.
     """
-    if not samples:
-        raise InputError("no samples to evaluate on")
+    if not samples or not weights:
+        raise InputError("expected samples to evaluate on and weights, found none")
+    models = {title: load_weights(path, LSP) for title, path in weights.items()}
+    for title, (_, settings) in models.items():
+        if settings.labels != labels:
+            raise InputError(
+                f"{weights[title]}: expected weights trained on {labels} labels, found "
+                f"{settings.labels}; the two are different tests: choose --labels {settings.labels}"
+            )
     report: dict[str, object] = {"people": len(samples), "labels": labels, "draws": draws}
     for pictures, turns in (("natural", None), ("turned", turn_angles(len(samples)))):
-        rows: dict[str, Float[ndarray, "n k 2"]] = {}
-        skeleton, truth = None, None
-        for title, path in weights.items():
-            model, settings = load_weights(path)
-            skeleton = SKELETONS[settings.skeleton]
-            if settings.labels != labels:
-                raise InputError(
-                    f"{path}: expected weights trained on {labels} labels, found "
-                    f"{settings.labels}; the two are different tests: choose --labels "
-                    f"{settings.labels}"
-                )
-            one = predict_samples(
-                model, settings.size, samples, turns, title=f"{title}, {pictures}"
-            )
-            truth = one.truth
-            rows |= {f"{title}: {stage}": joints for stage, joints in one.joints.items()}
-        assert skeleton is not None
-        assert truth is not None
-        report[pictures] = _tables(rows, truth, skeleton, labels, draws)
+        rows: Rows = {}
+        for title, (model, settings) in models.items():
+            name = f"{title}, {pictures}"
+            found = predict_samples(model, settings.size, samples, turns, title=name)
+            rows |= {(title, stage): joints for stage, joints in found.joints.items()}
+        report[pictures] = _tables(rows, found.truth, labels, draws)
     return report
 
 
 def _tables(
-    rows: Mapping[str, Float[ndarray, "n k 2"]],
-    truth: Float[ndarray, "n k 2"],
-    skeleton: Skeleton,
-    labels: Labels,
-    draws: int,
+    rows: Rows, truth: Float[ndarray, "n k 2"], labels: Labels, draws: int
 ) -> dict[str, object]:
-    """Return tables of all people and by angle, and each row's difference to the first row."""
+    """Return the tables of all people and by angle, and the paired differences."""
     everyone = np.ones(len(truth), dtype=bool)
     tables, differences = {}, {}
-    first = next(iter(rows))
-    for who, chosen in {"all": everyone, **angle_bins(truth, skeleton)}.items():
+    for who, chosen in {"all": everyone, **angle_bins(truth, LSP)}.items():
         if not chosen.any():
             continue
         tables[who] = {
-            name: pck_table(joints[chosen], truth[chosen], skeleton, labels, draws=draws)
-            for name, joints in rows.items()
+            ": ".join(row): pck_table(joints[chosen], truth[chosen], LSP, labels, draws=draws)
+            for row, joints in rows.items()
         }
         differences[who] = {
-            f"{name} - {base}": pck_difference(
-                joints[chosen], rows[base][chosen], truth[chosen], skeleton, draws=draws
+            f"{': '.join(row)} - {': '.join(base)}": pck_difference(
+                rows[row][chosen], rows[base][chosen], truth[chosen], LSP, draws=draws
             )
-            for name, base, joints in _pairs(rows, first)
+            for row, base in _pairs(rows)
         }
     return {"tables": tables, "differences": differences}
 
 
-def _pairs(
-    rows: Mapping[str, Float[ndarray, "n k 2"]], first: str
-) -> list[tuple[str, str, Float[ndarray, "n k 2"]]]:
-    """Return what is compared: each row with its model's detector, last stages with the first's."""
-    title = first.partition(": ")[0]
-    pairs = []
-    for name, joints in rows.items():
-        model, _, stage = name.partition(": ")
-        if stage != "detector":
-            pairs.append((name, f"{model}: detector", joints))
-        if model != title and f"{title}: {stage}" in rows:
-            pairs.append((f"{title}: {stage}", name, rows[f"{title}: {stage}"]))
+def _pairs(rows: Rows) -> list[tuple[Row, Row]]:
+    """Return what is compared: refined rows with their detector, the first model with others."""
+    first = next(iter(rows))[0]
+    last = dict(rows.keys())
+    pairs = [((t, s), (t, "detector")) for t, s in rows if s != "detector"]
+    pairs += [((first, last[first]), (title, last[title])) for title in last if title != first]
     return pairs
 
 
@@ -209,9 +198,11 @@ def format_report(report: Mapping[str, object]) -> str:
     people, labels, draws = report["people"], report["labels"], report["draws"]
     lines = [
         f"PCK@0.2 and AUC in percent; {people} people; labels {labels}; reference length",
-        "|left shoulder - right hip|; every labeled joint counts; a ball that includes its edge;",
-        f"`from` and `to`: 95 % intervals, {draws} draws of people.",
+        "|left shoulder - right hip|; every labeled joint counts, also where a turn takes it out",
+        "of the picture; the ball includes its edge.",
     ]
+    if draws:
+        lines.append(f"`from` and `to`: 95 % intervals, {draws} draws of people, seed 0.")
     for pictures in ("natural", "turned"):
         found = report[pictures]
         assert isinstance(found, dict)
@@ -220,18 +211,25 @@ def format_report(report: Mapping[str, object]) -> str:
             lines += ["", f"## {pictures} pictures, {title}", "", "```text"]
             lines += [format_tables(tables), "```", "", "Paired differences:", ""]
             for pair, columns in found["differences"][who].items():
-                total, auc = columns["Total"], columns["AUC"]
-                lines.append(
-                    f"- {pair}: PCK {total.value:+.2f} [{total.low:+.2f}, {total.high:+.2f}], "
-                    f"AUC {auc.value:+.2f} [{auc.low:+.2f}, {auc.high:+.2f}]"
-                )
+                texts = (_with_interval(columns[name], name) for name in ("Total", "AUC"))
+                lines.append(f"- {pair}: {', '.join(texts)}")
     return "\n".join(lines) + "\n"
+
+
+def _with_interval(difference: Difference, name: str) -> str:
+    text = f"{name} {difference.value:+.2f}"
+    known = difference.low <= difference.high  # False for NaN, without draws
+    return f"{text} [{difference.low:+.2f}, {difference.high:+.2f}]" if known else text
 
 
 def report_json(report: Mapping[str, object]) -> str:
     """Return a report of :func:`evaluate` as JSON, numbers not rounded."""
 
     def plain(value: object) -> object:
-        return as_json(value) if isinstance(value, PckTable) else value
+        if isinstance(value, PckTable):
+            return as_json(value)
+        if isinstance(value, Difference):
+            return {key: number for key, number in value._asdict().items() if number == number}
+        return {key: plain(one) for key, one in value.items()} if isinstance(value, dict) else value
 
-    return json.dumps(report, default=plain, indent=1) + "\n"
+    return json.dumps(plain(report), indent=1, allow_nan=False) + "\n"

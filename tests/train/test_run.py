@@ -65,6 +65,20 @@ class TestInterrupted:
         assert seen[0] == (stage, 2)  # from the checkpoint, not from the start
         assert resumed.read_bytes() == whole.read_bytes()
 
+    def test_a_checkpoint_stays_until_the_weights_are_safe(
+        self, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def full(*_: object, **__: object) -> None:
+            raise InputError("disk full")
+
+        with monkeypatch.context() as patch:
+            patch.setattr("uprightpose.train.run.save_weights", full)
+            with pytest.raises(InputError, match="disk full"):
+                train(recipe)
+        seen = _count_steps(monkeypatch)
+        train(recipe)
+        assert ("detector", 0) not in seen
+
     def test_finished_run_is_not_run_again(
         self, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -128,6 +142,38 @@ class TestRefusals:
         with pytest.raises(InputError, match=r"another recipe.*rate"):
             train(replace(only, rate=0.5))
 
+    def test_start_of_another_build(self, recipe: Recipe) -> None:
+        first = train(replace(recipe, body_steps=0, limbs_steps=0, all_steps=0))
+        other = replace(recipe, out=recipe.out + "2", start=str(first), detector_steps=0)
+        with pytest.raises(InputError, match="other head_width"):
+            train(replace(other, head_width=6))
+        with pytest.raises(InputError, match="other labels"):
+            train(replace(other, labels="oc"))
+
+    def test_refinement_of_nothing(self, recipe: Recipe) -> None:
+        with pytest.raises(InputError, match="gives no detector"):
+            train(replace(recipe, detector_steps=0))
+
+    def test_a_refused_recipe_claims_no_folder(self, recipe: Recipe, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match="no LSP folder"):
+            train(replace(recipe, lsp=str(tmp_path)))
+        train(replace(recipe, body_steps=0, limbs_steps=0, all_steps=0))
+
+    def test_damaged_recipe(self, recipe: Recipe) -> None:
+        Path(recipe.out).mkdir()
+        (Path(recipe.out) / "recipe.json").write_text("")
+        with pytest.raises(InputError, match="cannot be read"):
+            train(recipe)
+
+    def test_no_such_accelerator(self, recipe: Recipe) -> None:
+        with pytest.raises(InputError, match="accelerator abacus"):
+            train(replace(recipe, accelerator="abacus"))
+
+    def test_diverged_weights_are_not_saved(self, recipe: Recipe) -> None:
+        with pytest.raises(InputError, match="diverged"):
+            train(replace(recipe, rate=1e30, clip=1e30, optimizer="sgd"))
+        assert not list(Path(recipe.out).glob("*.safetensors"))
+
     def test_no_steps(self, recipe: Recipe) -> None:
         none = replace(recipe, detector_steps=0, body_steps=0, limbs_steps=0, all_steps=0)
         with pytest.raises(InputError, match="0 steps"):
@@ -144,7 +190,17 @@ class TestRefusals:
 
     @pytest.mark.parametrize(
         ("key", "value"),
-        [("batch", 0), ("size", 100), ("scale_low", 2.0), ("body_steps", -1), ("rate", -1.0)],
+        [
+            ("batch", 0),
+            ("size", 100),
+            ("scale_low", 2.0),
+            ("body_steps", -1),
+            ("rate", -1.0),
+            ("kernels", (3, 4)),
+            ("kernels", ()),
+            ("seed", -1),
+            ("canvas", 0.0),
+        ],
     )
     def test_values_that_cannot_work(self, recipe: Recipe, key: str, value: float) -> None:
         with pytest.raises(InputError, match=key):

@@ -160,11 +160,18 @@ def _build_trunk(name: str, pretrained: bool) -> Any:  # timm's own class
         probe: Any = timm.create_model(name, features_only=True, pretrained=False)
         strides = probe.feature_info.reduction()
         places = tuple(strides.index(stride) for stride in reversed(STRIDES))
-        return timm.create_model(
-            name, features_only=True, pretrained=pretrained, out_indices=places
-        )
+        trunk: Any = timm.create_model(name, features_only=True, out_indices=places)
     except (RuntimeError, AttributeError, ValueError) as error:
         raise InputError(
             f"trunk {name!r}: expected a timm model with features at strides 4, 8, 16 "
             f"(timm.list_models() names them): {error}"
+        ) from error
+    if not pretrained:
+        return trunk
+    try:
+        return timm.create_model(name, features_only=True, pretrained=True, out_indices=places)
+    except Exception as error:  # whatever the hub's client raises without a network
+        raise InputError(
+            f"trunk {name!r}: timm's weights cannot be fetched; connect to the network once, or "
+            "set trunk_weights to none or to a folder of folded convolutions"
         ) from error

@@ -7,6 +7,15 @@ from typing import Literal
 
 from uprightpose.errors import InputError
 
+POSITIVE = (
+    *("batch", "size", "head_width", "refine_width", "canvas", "limb_canvas", "sigma"),
+    *("rate", "fine_tune_rate", "clip", "save_every"),
+)
+NOT_NEGATIVE = (
+    *("detector_steps", "body_steps", "limbs_steps", "all_steps", "workers", "seed", "threads"),
+    *("rotation", "upright_share", "shift", "flip", "weight_decay"),
+)
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -40,7 +49,8 @@ class Recipe:
         scale_high: largest size factor.
         shift: largest shift in parts of the crop's side.
         flip: probability of mirroring.
-        start: weights to begin from, e.g. another run's detector; stages with 0 steps keep them.
+        start: weights to begin from, e.g. another run's detector; its trunk replaces
+            ``trunk_weights``.
         detector_steps: steps of stage 0; 0 skips a stage.
         body_steps: steps of stage 1.
         limbs_steps: steps of stage 2.
@@ -56,7 +66,6 @@ class Recipe:
         save_every: steps between checkpoints.
         workers: processes that read pictures; 0 reads in the training process.
         accelerator: Lightning's, e.g. ``"auto"``, ``"cpu"``, ``"gpu"``.
-        devices: number of GPUs or processes.
         threads: CPU threads of PyTorch; 0 for its default.
     """
 
@@ -102,7 +111,6 @@ class Recipe:
     save_every: int = 500
     workers: int = 0
     accelerator: str = "auto"
-    devices: int = 1
     threads: int = 0
 
     def __post_init__(self) -> None:
@@ -111,13 +119,14 @@ class Recipe:
         Raises:
             InputError: naming the key, what it holds and what is allowed.
         """
-        positive = ("batch", "size", "head_width", "refine_width", "save_every", "rate", "clip")
-        for key in positive:
+        for key in POSITIVE:
             if not getattr(self, key) > 0:
                 raise InputError(f"recipe: {key} must be above 0, found {getattr(self, key)}")
-        for key in ("detector_steps", "body_steps", "limbs_steps", "all_steps", "workers"):
+        for key in NOT_NEGATIVE:
             if getattr(self, key) < 0:
                 raise InputError(f"recipe: {key} must not be negative, found {getattr(self, key)}")
+        if not self.kernels or any(side < 1 or side % 2 == 0 for side in self.kernels):
+            raise InputError(f"recipe: kernels must be odd sides, found {list(self.kernels)}")
         if self.size % 16:
             raise InputError(f"recipe: size must be a multiple of 16, found {self.size}")
         if not 0 < self.scale_low <= self.scale_high:

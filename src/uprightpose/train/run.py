@@ -4,11 +4,12 @@ import json
 import logging
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 import lightning
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from torch import nn
@@ -17,6 +18,7 @@ from uprightpose.data.augment import Augmentation
 from uprightpose.data.loader import Pack, SampleStream, collate, pack_samples
 from uprightpose.data.lsp import read_lsp, read_lspet
 from uprightpose.data.sample import Sample
+from uprightpose.data.writing import make_folder, write_whole
 from uprightpose.detectors.compact import CompactDetector, load_folded
 from uprightpose.errors import InputError
 from uprightpose.model import STAGES as STAGE_NAMES
@@ -26,6 +28,9 @@ from uprightpose.train.module import Progress, StageData, StageModule
 from uprightpose.train.recipe import Recipe, folder
 from uprightpose.train.stages import STAGES, Stage
 from uprightpose.weights import Settings, build, load_weights, read_folded, save_weights
+
+SAME_RESULT = ("out", "lsp", "lspet", "cache", "start", "save_every", "workers", "threads")
+"""Keys that may change when a run is resumed: where things are, not what is done."""
 
 STATISTICS = 64
 """Pictures that set the batch statistics of a folded trunk."""
@@ -55,10 +60,11 @@ def train(recipe: Recipe) -> Path:
         InputError: if the folder belongs to another recipe, or data or weights are missing.
     """
     out = folder(recipe.out)
-    _claim(out, recipe)
     stages = [stage for stage in STAGES if _steps(recipe, stage)]
     if not stages:
         raise InputError("recipe: every stage has 0 steps; set detector_steps or another above 0")
+    _check_claim(out, recipe)
+    make_folder(out)
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
     torch.set_flush_denormal(True)
@@ -66,14 +72,19 @@ def train(recipe: Recipe) -> Path:
     lightning.seed_everything(recipe.seed, verbose=False)
     pack = pack_samples(_samples(recipe), recipe.size, folder(recipe.cache))
     model, settings = _start(recipe, pack)
+    write_whole(out / "recipe.json", json.dumps(asdict(recipe), indent=1).encode())
     for stage in stages:
         finished = out / f"{stage.name}.safetensors"
         if finished.exists():
             _copy_parts(load_weights(finished)[0], model, STAGE_NAMES)
             continue
-        _run_stage(model, stage, recipe, pack, out)
+        checkpoint = out / "checkpoints" / f"{stage.name}.ckpt"
+        _run_stage(model, stage, recipe, pack, checkpoint)
+        if not all(value.isfinite().all() for value in model.parameters()):
+            raise InputError(f"stage {stage.name} diverged: its weights are no numbers; lower rate")
         trained = replace(settings, last=stage.losses[-1])
         save_weights(model, trained, finished, half=False)
+        checkpoint.unlink(missing_ok=True)  # only now: the weights are safe
         print(f"stage {stage.name}: weights in {finished}", flush=True)
     return finished
 
@@ -88,22 +99,31 @@ def _last(recipe: Recipe) -> str:
     return max(needed, key=STAGE_NAMES.index)
 
 
-def _claim(out: Path, recipe: Recipe) -> None:
-    """Write the recipe beside its results, or check that they are of the same one."""
+def _check_claim(out: Path, recipe: Recipe) -> None:
+    """Refuse a folder that holds a run whose recipe would give other weights.
+
+    Raises:
+        InputError: naming the keys that differ.
+    """
     path = out / "recipe.json"
-    text = json.dumps(asdict(recipe), indent=1)
-    if path.exists() and path.read_text() != text:
-        old, new = json.loads(path.read_text()), json.loads(text)
-        changed = sorted(key for key in new if old.get(key) != new[key])
+    if not path.exists():
+        return
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read ({error}); delete the folder") from error
+    wanted = json.loads(json.dumps(asdict(recipe)))
+    changed = [
+        field.name
+        for field in fields(Recipe)
+        if field.name not in SAME_RESULT
+        and found.get(field.name, field.default) != wanted[field.name]
+    ]
+    if changed:
         raise InputError(
             f"{out} holds a run of another recipe (differs in {', '.join(changed)}); "
             "choose another `out` or delete the folder"
         )
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    except OSError as error:
-        raise InputError(f"{out} cannot be written: {error.strerror}") from error
 
 
 def _samples(recipe: Recipe) -> list[Sample]:
@@ -118,26 +138,21 @@ def _samples(recipe: Recipe) -> list[Sample]:
 
 def _start(recipe: Recipe, pack: Pack) -> tuple[PoseNet, Settings]:
     """Build the network with the weights that it starts from."""
+    shared = {field.name for field in fields(Recipe)} & {field.name for field in fields(Settings)}
     settings = Settings(
         skeleton=LSP.name,
-        labels=recipe.labels,
-        size=recipe.size,
-        trunk=recipe.trunk,
-        head_width=recipe.head_width,
-        refine_width=recipe.refine_width,
-        kernels=recipe.kernels,
-        canvas=recipe.canvas,
-        limb_canvas=recipe.limb_canvas,
-        normalize=recipe.normalize,
-        residual=recipe.residual,
         last=_last(recipe),
+        **{key: getattr(recipe, key) for key in shared},
     )
     model = build(settings, pretrained=recipe.trunk_weights == "timm" and recipe.start is None)
-    if recipe.start is not None:
-        loaded, _ = load_weights(folder(recipe.start), LSP)
-        kept = [s.name for s in STAGES if not _steps(recipe, s) and not s.fine_tune]
-        _copy_parts(loaded, model, kept)
-    elif recipe.trunk_weights not in ("none", "timm"):
+    given = () if recipe.start is None else _take_over(model, settings, recipe)
+    for name in STAGE_NAMES[: STAGE_NAMES.index(settings.last)]:
+        if name not in given and not getattr(recipe, f"{name}_steps"):
+            raise InputError(
+                f"recipe: {name}_steps is 0 and `start` gives no {name}, but {settings.last} "
+                "refines its maps; train it or name weights that have it"
+            )
+    if recipe.start is None and recipe.trunk_weights not in ("none", "timm"):
         arrays = read_folded(folder(recipe.trunk_weights))
         stream = _stream(recipe, pack, augment=False)
         count = min(STATISTICS, len(pack.joints))
@@ -145,6 +160,28 @@ def _start(recipe: Recipe, pack: Pack) -> tuple[PoseNet, Settings]:
         detector = _detector(model)
         load_folded(detector.trunk, arrays, (images - detector.mean) / detector.std)
     return model, settings
+
+
+def _take_over(model: PoseNet, settings: Settings, recipe: Recipe) -> tuple[str, ...]:
+    """Copy the parts of the recipe's ``start`` and return their names.
+
+    Raises:
+        InputError: if a part was built or taught otherwise.
+    """
+    path = folder(str(recipe.start))
+    loaded, theirs = load_weights(path, LSP)
+    built: tuple[str, ...] = ("labels", "size", "trunk", "head_width")
+    if theirs.last != "detector":
+        built += ("refine_width", "kernels", "canvas", "limb_canvas", "normalize", "residual")
+    differs = [key for key in built if getattr(theirs, key) != getattr(settings, key)]
+    if differs:
+        raise InputError(
+            f"recipe: {path} was trained with other {', '.join(differs)}: "
+            + ", ".join(f"{key} {getattr(theirs, key)}" for key in differs)
+        )
+    given = STAGE_NAMES[: STAGE_NAMES.index(theirs.last) + 1]
+    _copy_parts(loaded, model, given)
+    return given
 
 
 def _detector(model: PoseNet) -> CompactDetector:
@@ -172,36 +209,13 @@ def _stream(recipe: Recipe, pack: Pack, *, augment: bool = True, offset: int = 0
     return SampleStream(pack, LSP.mirror, recipe.size, augmentation if augment else None, seed)
 
 
-def _run_stage(model: PoseNet, stage: Stage, recipe: Recipe, pack: Pack, out: Path) -> None:
+def _run_stage(model: PoseNet, stage: Stage, recipe: Recipe, pack: Pack, checkpoint: Path) -> None:
     """Fit one stage, from its checkpoint if there is one."""
     frozen = _frozen(_detector(model).trunk, recipe.frozen_trunk)
     module = StageModule(model, stage, recipe, frozen)
     data = StageData(_stream(recipe, pack, offset=STAGES.index(stage)), module)
-    checkpoints = out / "checkpoints"
-    trainer = lightning.Trainer(
-        max_steps=module.steps,
-        max_epochs=-1,
-        accelerator=recipe.accelerator,
-        devices=recipe.devices,
-        precision=recipe.precision,  # type: ignore[arg-type]
-        gradient_clip_val=recipe.clip,
-        logger=CSVLogger(out, name="logs", version=_unused(out / "logs", stage.name)),
-        log_every_n_steps=1 if module.steps < 100 else 50,
-        callbacks=[
-            Progress(),
-            ModelCheckpoint(
-                checkpoints,
-                filename=stage.name,
-                every_n_train_steps=recipe.save_every,
-                enable_version_counter=False,
-                save_on_train_epoch_end=False,
-            ),
-        ],
-        enable_model_summary=False,
-        enable_progress_bar=False,
-    )
-    last = checkpoints / f"{stage.name}.ckpt"
-    resume = last if last.exists() else None
+    trainer = _trainer(module, recipe, checkpoint)
+    resume = checkpoint if checkpoint.exists() else None
     try:
         with warnings.catch_warnings():
             for expected in EXPECTED:
@@ -209,7 +223,42 @@ def _run_stage(model: PoseNet, stage: Stage, recipe: Recipe, pack: Pack, out: Pa
             trainer.fit(module, data, ckpt_path=resume, weights_only=False)
     except SystemExit as error:  # what Lightning makes of Ctrl-C
         raise KeyboardInterrupt from error
-    last.unlink(missing_ok=True)
+
+
+def _trainer(module: StageModule, recipe: Recipe, checkpoint: Path) -> lightning.Trainer:
+    """Return Lightning's trainer of one stage.
+
+    Raises:
+        InputError: if this machine has no such accelerator or precision.
+    """
+    logs = checkpoint.parent.parent / "logs"
+    try:
+        return lightning.Trainer(
+            max_steps=module.steps,
+            max_epochs=-1,
+            accelerator=recipe.accelerator,
+            devices=1,
+            precision=recipe.precision,  # type: ignore[arg-type]
+            gradient_clip_val=recipe.clip,
+            logger=CSVLogger(logs.parent, name=logs.name, version=_unused(logs, checkpoint.stem)),
+            log_every_n_steps=1 if module.steps < 100 else 50,
+            callbacks=[
+                Progress(),
+                ModelCheckpoint(
+                    checkpoint.parent,
+                    filename=checkpoint.stem,
+                    every_n_train_steps=recipe.save_every,
+                    enable_version_counter=False,
+                    save_on_train_epoch_end=False,
+                ),
+            ],
+            enable_model_summary=False,
+            enable_progress_bar=False,
+        )
+    except (MisconfigurationException, ValueError, TypeError) as error:
+        raise InputError(
+            f"recipe: accelerator {recipe.accelerator}, precision {recipe.precision}: {error}"
+        ) from error
 
 
 def _unused(logs: Path, stage: str) -> str:
