@@ -40,14 +40,16 @@ def main(argv: list[str] | None = None) -> int:
         >>> main(["score", "predictions.npy", "truth.npy", "--labels", "pc"])
         2
     """
+    argv = _name_recipe(sys.argv[1:] if argv is None else argv)
     try:
-        arguments = _parser().parse_args(_name_recipe(sys.argv[1:] if argv is None else argv))
+        arguments = _parser().parse_args(argv)
         code = _COMMANDS[arguments.command][1](arguments[arguments.command]) or 0
         sys.stdout.flush()
     except InputError as error:
         return _fail(str(error))
     except ArgumentError as error:
-        return _fail(f"{_plain(str(error))} (uprightpose --help explains)")
+        recipe = f"{argv[2]}: " if argv[:2] == ["train", "--recipe"] else ""
+        return _fail(f"{recipe}{_plain(str(error))} (uprightpose --help explains)")
     except KeyboardInterrupt:
         print("uprightpose: interrupted", file=sys.stderr)
         return 130

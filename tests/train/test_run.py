@@ -142,6 +142,13 @@ class TestRefusals:
         with pytest.raises(InputError, match=r"another recipe.*rate"):
             train(replace(only, rate=0.5))
 
+    def test_steps_of_a_finished_stage_but_not_of_one_ahead(self, recipe: Recipe) -> None:
+        only = replace(recipe, body_steps=0, limbs_steps=0, all_steps=0)
+        train(only)
+        train(replace(only, body_steps=2))
+        with pytest.raises(InputError, match=r"another recipe.*detector_steps"):
+            train(replace(only, detector_steps=9))
+
     def test_start_of_another_build(self, recipe: Recipe) -> None:
         first = train(replace(recipe, body_steps=0, limbs_steps=0, all_steps=0))
         other = replace(recipe, out=recipe.out + "2", start=str(first), detector_steps=0)

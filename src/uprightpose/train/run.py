@@ -100,7 +100,9 @@ def _last(recipe: Recipe) -> str:
 
 
 def _check_claim(out: Path, recipe: Recipe) -> None:
-    """Refuse a folder that holds a run whose recipe would give other weights.
+    """Refuse a folder that holds a run whose recipe would have given other weights so far.
+
+    The steps of a stage that has not begun may still change.
 
     Raises:
         InputError: naming the keys that differ.
@@ -113,10 +115,11 @@ def _check_claim(out: Path, recipe: Recipe) -> None:
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read ({error}); delete the folder") from error
     wanted = json.loads(json.dumps(asdict(recipe)))
+    ahead = [f"{stage.name}_steps" for stage in STAGES if not _begun(out, stage)]
     changed = [
         field.name
         for field in fields(Recipe)
-        if field.name not in SAME_RESULT
+        if field.name not in (*SAME_RESULT, *ahead)
         and found.get(field.name, field.default) != wanted[field.name]
     ]
     if changed:
@@ -124,6 +127,12 @@ def _check_claim(out: Path, recipe: Recipe) -> None:
             f"{out} holds a run of another recipe (differs in {', '.join(changed)}); "
             "choose another `out` or delete the folder"
         )
+
+
+def _begun(out: Path, stage: Stage) -> bool:
+    return any(out.glob(f"{stage.name}.safetensors")) or any(
+        out.glob(f"checkpoints/{stage.name}.*")
+    )
 
 
 def _samples(recipe: Recipe) -> list[Sample]:
