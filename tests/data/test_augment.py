@@ -1,6 +1,7 @@
 """Picture and joints move together."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from uprightpose.data.augment import (
     Augmentation,
     Draw,
     augmented_matrix,
+    cover,
     draw_augmentation,
     move_joints,
 )
@@ -161,3 +163,29 @@ class TestDrawAugmentation:
         draw_augmentation(augmentation, random)
         other.random(6)
         assert random.random() == other.random()
+
+
+class TestErase:
+    """'Refinement trained on score maps of images the detector was fitted to sees too clean
+    maps' (SPEC 1.16): covered pictures make it fail in training, too."""
+
+    def test_off_changes_no_other_draw(self):
+        plain, covered = (
+            draw_augmentation(Augmentation(erase=erase), np.random.default_rng(3))
+            for erase in (0.0, 1.0)
+        )
+        assert plain.covers == ()
+        assert 1 <= len(covered.covers) <= 3
+        assert replace(covered, covers=()) == plain
+
+    def test_share_of_covered_pictures(self):
+        random = np.random.default_rng(0)
+        drawn = [draw_augmentation(Augmentation(erase=0.3), random) for _ in range(2000)]
+        assert np.mean([bool(draw.covers) for draw in drawn]) == pytest.approx(0.3, abs=0.03)
+
+    def test_rectangles_are_filled_and_the_rest_stays(self):
+        image = np.zeros((40, 40, 3), np.uint8)
+        cover(image, Draw(covers=((0.25, 0.5, 0.75, 0.6), (-0.2, -0.2, 0.1, 0.05))), (1, 2, 3))
+        assert (image[20:24, 10:30] == (1, 2, 3)).all()
+        assert (image[:2, :4] == (1, 2, 3)).all()
+        assert (image > 0).all(-1).sum() == 4 * 20 + 2 * 4

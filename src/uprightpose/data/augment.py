@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from numpy import ndarray
 
 from uprightpose.frames import apply_affine, crop_matrix
@@ -21,6 +21,8 @@ class Augmentation:
         scale: smallest and largest size factor, drawn log-uniformly.
         shift: largest shift, in parts of the crop's side, either way, along each axis.
         flip: probability of mirroring.
+        erase: probability of covering up to three rectangles, whose joints stay labeled: score
+            maps then fail as on pictures that the detector was not fitted to (SPEC 1.16).
     """
 
     rotation: float = 180.0
@@ -28,20 +30,34 @@ class Augmentation:
     scale: tuple[float, float] = (0.80, 1.25)
     shift: float = 0.0
     flip: float = 0.5
+    erase: float = 0.0
 
 
 @dataclass(frozen=True)
 class Draw:
-    """One drawn augmentation: ``angle`` in radians, ``scale``, ``shift`` (x, y), ``flip``."""
+    """One drawn augmentation.
+
+    Attributes:
+        angle: radians.
+        scale: size factor.
+        shift: ``(x, y)`` in parts of the crop's side.
+        flip: mirror left and right.
+        covers: ``(left, top, right, bottom)`` of rectangles, in parts of the crop's side.
+    """
 
     angle: float = 0.0
     scale: float = 1.0
     shift: tuple[float, float] = (0.0, 0.0)
     flip: bool = False
+    covers: tuple[tuple[float, float, float, float], ...] = ()
 
 
 UPRIGHT = 30.0
 """Degrees that still count as upright for ``upright_share``."""
+
+
+COVER_SIDES = (0.1, 0.35)
+"""Smallest and largest side of a covering rectangle, in parts of the crop's side."""
 
 
 def draw_augmentation(augmentation: Augmentation, random: np.random.Generator) -> Draw:
@@ -55,7 +71,29 @@ def draw_augmentation(augmentation: Augmentation, random: np.random.Generator) -
         scale=math.exp(math.log(low) + size * math.log(high / low)),
         shift=((2 * x - 1) * augmentation.shift, (2 * y - 1) * augmentation.shift),
         flip=bool(mirrored < augmentation.flip),
+        covers=_draw_covers(augmentation.erase, random),
     )
+
+
+def _draw_covers(
+    erase: float, random: np.random.Generator
+) -> tuple[tuple[float, float, float, float], ...]:
+    if not random.random() < erase:
+        return ()
+    corners = random.random((random.integers(1, 4), 2))
+    sides = random.uniform(*COVER_SIDES, corners.shape)
+    low, high = corners - sides / 2, corners + sides / 2
+    return tuple(
+        (float(a), float(b), float(c), float(d)) for (a, b), (c, d) in zip(low, high, strict=True)
+    )
+
+
+def cover(image: UInt8[ndarray, "s s 3"], draw: Draw, color: Sequence[int]) -> None:
+    """Fill the draw's rectangles of a crop with one color, in place."""
+    side = len(image)
+    for part in draw.covers:
+        left, top, right, bottom = (round(min(max(edge, 0.0), 1.0) * side) for edge in part)
+        image[top:bottom, left:right] = color
 
 
 def augmented_matrix(box: Sequence[float], size: int, draw: Draw) -> Float[ndarray, "2 3"]:

@@ -24,10 +24,11 @@ from uprightpose.data.augment import (
     Augmentation,
     Draw,
     augmented_matrix,
+    cover,
     draw_augmentation,
     move_joints,
 )
-from uprightpose.data.images import crop_image, read_image
+from uprightpose.data.images import MEAN_COLOR, crop_image, read_image
 from uprightpose.data.sample import Sample
 from uprightpose.errors import InputError
 from uprightpose.frames import apply_affine, crop_matrix, whole_image_box
@@ -163,6 +164,7 @@ class SampleStream(Dataset[Batch]):
             draw = draw_augmentation(self.augmentation, random)
         matrix = augmented_matrix(self.pack.box, self.size, draw)
         image = crop_image(self.pack.pixels[item], matrix, self.size)
+        cover(image, draw, MEAN_COLOR)
         joints = move_joints(self.pack.joints[item], matrix, self.mirror)
         state = self.pack.state[item]
         state = state[list(self.mirror)] if draw.flip else state

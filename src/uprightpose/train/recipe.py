@@ -13,7 +13,7 @@ POSITIVE = (
 )
 NOT_NEGATIVE = (
     *("detector_steps", "body_steps", "limbs_steps", "all_steps", "workers", "seed", "threads"),
-    *("rotation", "upright_share", "shift", "flip", "weight_decay"),
+    *("rotation", "upright_share", "shift", "flip", "erase", "weight_decay"),
 )
 
 
@@ -49,6 +49,7 @@ class Recipe:
         scale_high: largest size factor.
         shift: largest shift in parts of the crop's side.
         flip: probability of mirroring.
+        erase: probability of covering up to three rectangles of a picture.
         start: weights to begin from, e.g. another run's detector; its trunk replaces
             ``trunk_weights``.
         detector_steps: steps of stage 0; 0 skips a stage.
@@ -95,6 +96,7 @@ class Recipe:
     scale_high: float = 1.25
     shift: float = 0.0
     flip: float = 0.5
+    erase: float = 0.0
     start: str | None = None
     detector_steps: int = 0
     body_steps: int = 0

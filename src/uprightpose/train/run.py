@@ -213,6 +213,7 @@ def _stream(recipe: Recipe, pack: Pack, *, augment: bool = True, offset: int = 0
         scale=(recipe.scale_low, recipe.scale_high),
         shift=recipe.shift,
         flip=recipe.flip,
+        erase=recipe.erase,
     )
     seed = recipe.seed * len(STAGES) + offset
     return SampleStream(pack, LSP.mirror, recipe.size, augmentation if augment else None, seed)
