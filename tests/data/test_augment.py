@@ -25,12 +25,13 @@ from uprightpose.skeletons import LSP
 
 SIZE = 96
 IMAGE = (90, 130)  # h, w
-DRAWS = st.builds(
-    Draw,
-    angle=st.floats(-math.pi, math.pi),
-    scale=st.floats(0.8, 1.25),
-    shift=st.tuples(st.floats(-0.1, 0.1), st.floats(-0.1, 0.1)),
-    flip=st.booleans(),
+DRAWS = st.fixed_dictionaries(  # of a Draw's arguments
+    {
+        "angle": st.floats(-math.pi, math.pi),
+        "scale": st.floats(0.8, 1.25),
+        "shift": st.tuples(st.floats(-0.1, 0.1), st.floats(-0.1, 0.1)),
+        "flip": st.booleans(),
+    }
 )
 
 
@@ -57,8 +58,9 @@ def joints_at(dot) -> np.ndarray:
 class TestMovingTogether:
     """'Random scale 0.80-1.25, horizontal flip, rotation over the full 360 degrees' (paper)."""
 
-    @given(draw=DRAWS, x=st.floats(45, 85), y=st.floats(30, 60))
-    def test_a_dot_stays_under_its_joint(self, draw, x, y):
+    @given(drawn=DRAWS, x=st.floats(45, 85), y=st.floats(30, 60))
+    def test_a_dot_stays_under_its_joint(self, drawn, x, y):
+        draw = Draw(**drawn)
         matrix = augmented_matrix(whole_image_box(IMAGE), SIZE, draw)
         joints = move_joints(joints_at((x, y)), matrix, LSP.mirror)
         joint = joints[LSP.mirror[11] if draw.flip else 11]
@@ -112,9 +114,10 @@ class TestMoveJoints:
         absent = np.isnan(move_joints(joints, matrix, LSP.mirror)).all(axis=1)
         assert np.flatnonzero(absent).tolist() == [LSP.mirror[11]]
 
-    @given(draw=DRAWS)
-    def test_observer_centric_labels_stay_so(self, draw):
+    @given(drawn=DRAWS)
+    def test_observer_centric_labels_stay_so(self, drawn):
         """'OC labels need no change under rotation'; nor under mirroring with exchange."""
+        draw = Draw(**drawn)
         joints, _ = observer_centric(np.random.default_rng(5).uniform(0, 60, size=(14, 2)))
         moved = move_joints(joints, augmented_matrix((0, 0, 60, 60), 60, draw), LSP.mirror)
         assert observer_centric(moved)[1] == list(range(14))
@@ -161,7 +164,7 @@ class TestDrawAugmentation:
     def test_always_as_many_random_numbers(self, augmentation):
         random, other = np.random.default_rng(1), np.random.default_rng(1)
         draw_augmentation(augmentation, random)
-        other.random(6)
+        other.random(20)
         assert random.random() == other.random()
 
 

@@ -62,7 +62,7 @@ COVER_SIDES = (0.1, 0.35)
 
 def draw_augmentation(augmentation: Augmentation, random: np.random.Generator) -> Draw:
     """Draw one augmentation; always takes the same number of random values."""
-    upright, turn, size, x, y, mirrored = random.random(6)
+    upright, turn, size, x, y, mirrored, *rest = random.random(20)
     limit = min(UPRIGHT, augmentation.rotation)
     limit = limit if upright < augmentation.upright_share else augmentation.rotation
     low, high = augmentation.scale
@@ -71,21 +71,20 @@ def draw_augmentation(augmentation: Augmentation, random: np.random.Generator) -
         scale=math.exp(math.log(low) + size * math.log(high / low)),
         shift=((2 * x - 1) * augmentation.shift, (2 * y - 1) * augmentation.shift),
         flip=bool(mirrored < augmentation.flip),
-        covers=_draw_covers(augmentation.erase, random),
+        covers=_covers(augmentation.erase, rest),
     )
 
 
-def _draw_covers(
-    erase: float, random: np.random.Generator
-) -> tuple[tuple[float, float, float, float], ...]:
-    if not random.random() < erase:
+def _covers(erase: float, values: Sequence[float]) -> tuple[tuple[float, float, float, float], ...]:
+    """Return up to three rectangles from 14 values in [0, 1)."""
+    whether, count, *places = values
+    if whether >= erase:
         return ()
-    corners = random.random((random.integers(1, 4), 2))
-    sides = random.uniform(*COVER_SIDES, corners.shape)
-    low, high = corners - sides / 2, corners + sides / 2
-    return tuple(
-        (float(a), float(b), float(c), float(d)) for (a, b), (c, d) in zip(low, high, strict=True)
-    )
+    centers, sides = np.reshape(places, (2, 3, 2))[:, : 1 + int(3 * count)]
+    low, high = COVER_SIDES
+    half = (low + sides * (high - low)) / 2
+    edges = np.concatenate([centers - half, centers + half], axis=1).tolist()
+    return tuple((left, top, right, bottom) for left, top, right, bottom in edges)
 
 
 def cover(image: UInt8[ndarray, "s s 3"], draw: Draw, color: Sequence[int]) -> None:
