@@ -1,5 +1,6 @@
 """The README is true: its Python runs as it stands, its links lead somewhere."""
 
+import json
 import re
 from pathlib import Path
 
@@ -29,3 +30,26 @@ def test_there_are_snippets_for_both_programmers() -> None:
 def test_links_lead_somewhere(page: Path) -> None:
     for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
         assert (page.parent / link).exists(), link
+
+
+def test_the_tables_hold_the_measured_numbers() -> None:
+    report = json.loads((ROOT / "docs/results/compact.json").read_text())
+    natural, turned = report["natural"]["tables"], report["turned"]["tables"]
+    row = "compact: limbs"
+    shipped = natural["all"][row]
+    low, high = shipped["intervals"]["Total"]
+    numbers = [
+        f"{shipped['scores']['Total']:.2f} [{low:.2f}, {high:.2f}]",
+        f"{shipped['scores']['AUC']:.2f}",
+        *(f"{natural[angle][row]['scores']['Total']:.2f}" for angle in list(natural)[1:]),
+        *(f"{turned[angle][row]['scores']['Total']:.2f}" for angle in ("all", "90-180")),
+    ]
+    line = f"| {' | '.join(numbers)} |"
+    card = ROOT / "src/uprightpose/shipped/compact.md"
+    for page in (ROOT / "README.md", card):
+        assert line in page.read_text(), page.name
+
+
+def test_the_shipped_weights_are_small() -> None:
+    for weights in (ROOT / "src/uprightpose/shipped").glob("*.safetensors"):
+        assert weights.stat().st_size <= 20_000_000
