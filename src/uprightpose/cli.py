@@ -85,6 +85,7 @@ def _parser() -> ArgumentParser:
         description="Refine the joints of people who are not standing upright.",
         version=_version(),
         exit_on_error=False,
+        allow_abbrev=False,
     )
     subcommands = parser.add_subcommands(dest="command")
     for add, _ in _COMMANDS.values():

@@ -34,6 +34,14 @@ def test_options_override_the_file(seen: list[Recipe]) -> None:
     assert (seen[0].seed, seen[0].out) == (7, "elsewhere")
 
 
+def test_options_are_not_abbreviated(
+    seen: list[Recipe], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", str(RECIPES[0]), "--detector_step", "3"]) == 2
+    assert "--detector_step" in capsys.readouterr().err
+    assert not seen
+
+
 def test_the_control_differs_in_normalization_alone(seen: list[Recipe]) -> None:
     for name in ("compact", "compact-unnormalized"):
         main(["train", str(RECIPES[0].with_stem(name))])

@@ -64,13 +64,14 @@ def train(recipe: Recipe) -> Path:
     if not stages:
         raise InputError("recipe: every stage has 0 steps; set detector_steps or another above 0")
     _check_claim(out, recipe)
+    samples = _samples(recipe)
     make_folder(out)
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
     torch.set_flush_denormal(True)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     lightning.seed_everything(recipe.seed, verbose=False)
-    pack = pack_samples(_samples(recipe), recipe.size, folder(recipe.cache))
+    pack = pack_samples(samples, recipe.size, folder(recipe.cache))
     model, settings = _start(recipe, pack)
     write_whole(out / "recipe.json", json.dumps(asdict(recipe), indent=1).encode())
     for stage in stages:
