@@ -22,9 +22,6 @@ LSP_TRAIN = 1000
 PERSON_SHARE = 0.756
 """A person's extent over the side of a picture in LSP; LSPET is cropped to it (SPEC 1.18)."""
 
-DUPLICATE_OF_LSP_TRAIN = 385
-"""The one LSPET photo that is also in LSP train, as im0262 (data README)."""
-
 
 def read_lsp(folder: Path, labels: Labels = "pc") -> list[Sample]:
     """Read the 2000 people of LSP: ``images/im0001.jpg`` ... and ``joints.mat`` (3 x 14 x 2000).
