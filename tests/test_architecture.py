@@ -44,6 +44,8 @@ LAYERS = (
     "train.run",
     "plots",
     "predict_files",
+    "commands.intervals",
+    "commands.predict commands.score commands.evaluate commands.train",
     "cli",
     "__main__",
 )

@@ -11,6 +11,7 @@ from scipy.io import savemat
 
 from uprightpose import cli
 from uprightpose.cli import main
+from uprightpose.commands import score
 
 COLUMNS = ["Head", "Shoulder", "Elbow", "Wrist", "Hip", "Knee", "Ankle", "Total", "AUC"]
 WEI = "predictions/LSP_prediction_model_LSP_6s.mat"
@@ -136,7 +137,7 @@ class TestErrors:
         def fail(_):
             raise cli.InputError("one\n two")
 
-        monkeypatch.setitem(cli._COMMANDS, "score", (cli._add_score, fail))
+        monkeypatch.setitem(cli._COMMANDS, "score", (score.add, fail))
         error = failing(capsys, "score", "a.npy", "b.npy", "--labels", "pc")
         assert error == "uprightpose: error: one two\n"
 
@@ -173,7 +174,7 @@ class TestErrors:
         def interrupt(_):
             raise KeyboardInterrupt
 
-        monkeypatch.setitem(cli._COMMANDS, "score", (cli._add_score, interrupt))
+        monkeypatch.setitem(cli._COMMANDS, "score", (score.add, interrupt))
         assert main(["score", "a.npy", "b.npy", "--labels", "pc"]) == 130
         assert capsys.readouterr().err == "uprightpose: interrupted\n"
 

@@ -8,6 +8,8 @@ from typing import Literal
 from jaxtyping import Float, UInt8
 from numpy import ndarray
 
+from uprightpose.skeletons import LSP, Skeleton
+
 Labels = Literal["pc", "oc"]
 """Who says left: the person (``pc``) or the observer of the upright body (``oc``)."""
 
@@ -31,9 +33,12 @@ class Sample:
         labels: person-centric or observer-centric sides.
         box: ``(x, y, w, h)`` of the region that a model sees at test time, in edge
             coordinates; ``None`` for the whole picture.
-        split: ``"train"`` or ``"test"``.
+        split: ``"train"``, ``"valid"`` or ``"test"``.
         source: dataset name, e.g. ``"lspet"``.
-        id: the dataset's own 1-based number.
+        id: the dataset's own number, 1-based where it counts people.
+        skeleton: the order of the joints.
+        head_size: pixels, 0.6 of the head box's diagonal, the reference length of PCKh; ``None``
+            where the dataset has no head boxes.
     """
 
     image: Path
@@ -44,3 +49,5 @@ class Sample:
     split: str
     source: str
     id: int
+    skeleton: Skeleton = LSP
+    head_size: float | None = None

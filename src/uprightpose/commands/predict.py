@@ -1,0 +1,83 @@
+"""``uprightpose predict``: photos -> joints and pictures of them."""
+
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ArgumentParser, Namespace
+
+from uprightpose.errors import InputError
+
+
+def add(subcommands: Any) -> None:
+    """Declare the command."""
+    parser = ArgumentParser(
+        description="Find the joints of people in photos: writes an overlay NAME.jpg per photo, "
+        "before_after.png of the first one and predictions.json (COCO keypoints). Exits with 1 "
+        "if some of several photos could not be done, and with 2 if none could.",
+    )
+    parser.add_argument(
+        "paths",
+        type=str,
+        nargs="+",
+        metavar="PATH",
+        help="photos, and folders whose photos (not those of folders within) are taken",
+    )
+    parser.add_argument("--out", type=str, required=True, metavar="DIR", help="for the results")
+    parser.add_argument(
+        "--weights", type=str, default="compact", metavar="NAME|PATH", help="compact or a file"
+    )
+    parser.add_argument(
+        "--boxes",
+        type=str,
+        metavar="FILE",
+        help="COCO JSON of person boxes, matched by file name; else each photo is one person",
+    )
+    parser.add_argument(
+        "--stages",
+        action="store_true",
+        help="also draw NAME_stages.jpg: detector, body and limbs side by side (Fig. 5)",
+    )
+    parser.add_argument(
+        "--device", type=str, default="auto", help="auto (a GPU if there is one), cpu, cuda, ..."
+    )
+    subcommands.add_subcommand("predict", parser, help="photos -> joints and pictures of them")
+
+
+def run(arguments: Namespace) -> int:
+    """Run the command."""
+    from uprightpose.data.boxes import read_boxes
+    from uprightpose.data.images import find_pictures
+    from uprightpose.data.writing import make_folder
+
+    paths, out = [Path(path) for path in arguments.paths], Path(arguments.out)
+    if out.resolve() in [path.resolve() for path in paths]:
+        raise InputError(f"--out {out}: is one of the folders to read photos from; name another")
+    pictures = find_pictures(paths)
+    boxes = read_boxes(Path(arguments.boxes), pictures) if arguments.boxes else None
+    make_folder(out)
+
+    from uprightpose.predict import load
+    from uprightpose.predict_files import predict_files
+
+    predictor = load(arguments.weights, arguments.device)
+    outcome = predict_files(predictor, pictures, out, boxes, stages=arguments.stages)
+    print(f"done: {_count(outcome.pictures, 'photo')}, {_count(outcome.people, 'person')}")
+    if outcome.without_boxes:
+        print(f"without people: {_count(outcome.without_boxes, 'photo')} not in {arguments.boxes}")
+    if outcome.failed:
+        print(f"failed: {_count(outcome.failed, 'photo')}")
+    print(f"predictions: {outcome.predictions}")
+    if outcome.before_after:
+        print(f"before and after: {outcome.before_after}")
+    return 1 if outcome.failed else 0
+
+
+def _count(number: int, noun: str) -> str:
+    """Say a number of things.
+
+    Example:
+        >>> _count(1, "photo"), _count(2, "person")
+        ('1 photo', '2 people')
+    """
+    plural = "people" if noun == "person" else f"{noun}s"
+    return f"{number} {noun if number == 1 else plural}"
