@@ -38,7 +38,8 @@ def framed(scores: torch.Tensor, joints=(12,), rotation=None) -> FramedMaps:
 
 
 def everyone(joints: torch.Tensor) -> Truth:
-    return Truth(pixels(joints), torch.ones(joints.shape[:2], dtype=torch.bool))
+    everything = torch.ones(joints.shape[:2], dtype=torch.bool)
+    return Truth(pixels(joints), everything, everything)
 
 
 def loss(maps: FramedMaps, goal: Truth, target="disks") -> float:

@@ -113,7 +113,7 @@ class TestGradientsAcrossStages:
         outputs = net(255 * torch.rand(1, 3, size[0] * 4, size[1] * 4))
         if joints is LYING:
             assert outputs.body.rotation.angle.abs() > 1
-        goal = truth(4 * joints + 1.5, torch.full((1, 14), 2).byte(), visible_only=False)
+        goal = truth(4 * joints + 1.5, torch.full((1, 14), 2).byte(), "drawn")
         sum(framed_loss(part, goal, 4, LSP, "disks") for part in outputs.limbs).backward()
         for part in (net.detector, net.body, net.limbs):
             for name, value in part.named_parameters():

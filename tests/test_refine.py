@@ -1,5 +1,6 @@
 """Refinement: normalized frames in, image cells out; parameters, gradients, invariance."""
 
+import itertools
 import math
 
 import pytest
@@ -22,22 +23,20 @@ from uprightpose.normalize import (
     rotate_maps,
 )
 from uprightpose.refine import (
-    POSITIVE_RATE,
     ROOT_HEIGHT,
     BodyRefiner,
-    FramedMaps,
     LimbRefiner,
     RefinementNet,
     canvas_size,
+    count_convolutions,
     merge_joints,
     merge_maps,
+    semi_global_joints,
     upright_maps,
 )
 from uprightpose.score_maps import Decoded, decode, encode_gaussians, with_background
 from uprightpose.skeletons import COCO, FLIC, LSP, MPII, SKELETONS
-from uprightpose.weights import count_parameters
 
-SIGMOID = 2  # w and b of each network, counted separately (SPEC 8.4)
 SIZE = (36, 40)  # h, w
 
 # One person, upright, arms and legs bent; LSP's order.
@@ -67,132 +66,54 @@ def oracle(monkeypatch, frames: list[torch.Tensor]) -> None:
 
 
 class TestParameterCounts:
-    """'9x9x(K+1)->128, 15x15x128->128, 15x15x128->128, 1x1x128->J' (Sec. 3.3; SPEC 8.4)."""
+    """SPEC 1.9, 8.4: all six networks; w and b of their sigmoids are counted separately."""
 
-    @pytest.mark.parametrize(
-        ("inputs", "outputs", "kernels", "count"),
-        [
-            (15, 15, (9, 15, 15), 7_530_639),
-            (3, 3, (9, 15, 15), 7_404_675),
-            (15, 2, (9, 15, 15), 7_528_962),
-            (15, 15, (9, 15, 15, 15), 11_217_167),
-        ],
-    )
-    def test_one_network(self, inputs, outputs, kernels, count):
+    def count(self, **options) -> int:
         with torch.device("meta"):
-            net = RefinementNet(inputs, outputs, kernels=kernels)
-        assert count_parameters(net) == count + SIGMOID
+            return sum(map(count_convolutions, (BodyRefiner(LSP), LimbRefiner(LSP, **options))))
 
     def test_all_six(self):
-        with torch.device("meta"):
-            body, limbs = BodyRefiner(LSP), LimbRefiner(LSP)
-        assert count_parameters(body) + count_parameters(limbs) == 44_678_301 + 6 * SIGMOID
+        assert self.count() == 44_678_301
+
+    def test_semi_global_with_15_outputs(self):
+        assert self.count(semi_global="c") == 44_679_978
+
+    def test_semi_global_with_6_outputs(self):
+        assert self.count(semi_global="b") == 44_678_301 + 4 * 129
+
+    def test_limbs_that_read_all_maps(self):
+        assert self.count(limb_inputs="all") == 44_678_301 + 4 * 12 * 81 * 128
+
+    def test_limbs_that_share_sides(self):
+        """'Halves the local parameters' (SPEC 6.8)."""
+        assert self.count(share_sides=True) == 44_678_301 - 2 * 7_404_675
+
+    @pytest.mark.parametrize("refiner", [BodyRefiner, LimbRefiner])
+    def test_every_network_takes_the_shape(self, refiner):
+        shape = {"width": 3, "kernels": (5, 3), "large_layers": 3, "pairs": "per map"}
+        torch.manual_seed(0)
+        net = refiner(LSP, init="std0.001", **shape)
+        for one in net.modules():
+            if isinstance(one, RefinementNet):
+                sides = [layer.kernel_size[0] for layer in one.layers[::2]]
+                assert sides == [5, 3, 3, 1]
+                assert one.slope.shape == (one.layers[-1].out_channels, 1, 1)
+                assert 2e-4 < one.layers[0].weight.std() < 4e-3
+                assert one.layers[0].out_channels == 3
 
     def test_limbs_share_no_weights(self):
         limbs = LimbRefiner(LSP, width=2, kernels=(3,))
         kernels = {id(net.layers[0].weight) for net in limbs.limb_nets}
         assert len(kernels) == 4
 
-
-class TestRefinementNet:
-    """'p = 1/(1+exp(-(w x + b))), w and b learnable' (Sec. 3.3)."""
-
-    def test_shape_is_kept(self):
-        net = RefinementNet(3, 2, 4, kernels=(5, 3))
-        assert net(torch.rand(2, 3, 7, 9)).shape == (2, 2, 7, 9)
-
-    def test_layers(self):
-        net = RefinementNet(3, 2, 4)
-        kinds = [type(layer) for layer in net.layers]
-        assert kinds == [nn.Conv2d, nn.ReLU] * 3 + [nn.Conv2d]
-        sides = [layer.kernel_size[0] for layer in net.layers if isinstance(layer, nn.Conv2d)]
-        assert sides == [9, 15, 15, 1]
-
-    def test_slope_and_offset_start_as_nothing_and_scale_the_logits(self):
-        net, maps = RefinementNet(3, 2, 4, kernels=(3,)), torch.rand(1, 3, 5, 6)
-        plain = net.layers(maps)
-        assert_close(net(maps), plain)
-        net.slope.data.fill_(-2)
-        net.offset.data.fill_(0.5)
-        assert_close(net(maps), 0.5 - 2 * plain)
-
-    def test_it_sees_a_field_of_37_cells(self):
-        """'The receptive field is 9+14+14 = 37 cells' (SPEC 1.9)."""
-        net = RefinementNet(1, 1, 2)
-        for value in net.layers.parameters():
-            value.data.abs_().add_(1e-3)
-        maps = torch.rand(1, 1, 45, 47, requires_grad=True)
-        net(maps)[0, 0, 22, 24].backward()
-        rows, columns = maps.grad[0, 0].nonzero().unbind(dim=1)
-        assert (rows.min(), rows.max()) == (22 - 18, 22 + 18)
-        assert (columns.min(), columns.max()) == (24 - 18, 24 + 18)
-
-    def test_residual_keeps_what_comes_in(self):
-        net = RefinementNet(4, 2, 3, kernels=(3,), kept=(3, 1))
-        net.layers[-1].weight.data.zero_()
-        maps = torch.rand(2, 4, 5, 6) * 0.9 + 0.05
-        assert_close(net(maps).sigmoid(), maps[:, [3, 1]])
-
-    def test_residual_of_zeros_and_ones_is_finite(self):
-        net = RefinementNet(2, 2, 3, kernels=(3,), kept=range(2))
-        maps = torch.tensor([0.0, 1.0]).view(1, 2, 1, 1).expand(1, 2, 3, 4)
-        assert net(maps).isfinite().all()
-
-    def test_bad_arguments(self):
-        with pytest.raises(ValueError, match="kept"):
-            RefinementNet(3, 3, 2, kernels=(3,), kept=(0, 1))
-        with pytest.raises(InputError, match="odd"):
-            RefinementNet(3, 3, 2, kernels=(3, 4))
-
-    @pytest.mark.parametrize("kept", [None, (2, 0)])
-    def test_gradient(self, kept):
-        net = RefinementNet(3, 2, 2, kernels=(3, 5), kept=kept).double()
-        maps = (torch.rand(2, 3, 4, 5).double() * 0.8 + 0.1).requires_grad_()
-        names, values = zip(*net.named_parameters(), strict=True)
-        assert {"slope", "offset"} <= set(names)
-
-        def call(maps, *values):
-            state = dict(zip(names, values, strict=True))
-            return torch.func.functional_call(net, state, maps)
-
-        assert torch.autograd.gradcheck(call, (maps, *values), fast_mode=True)
-
-
-class TestInitialization:
-    """'Gaussian distributed variable of variance 0.001' (Sec. 3.3), and He (SPEC 1.9)."""
-
-    def convolutions(self, init):
-        net = RefinementNet(15, 15, 64, kernels=(9, 15), init=init)
-        return [layer for layer in net.layers if isinstance(layer, nn.Conv2d)]
-
-    @pytest.mark.parametrize(("init", "variance"), [("var0.001", 1e-3), ("std0.001", 1e-6)])
-    def test_the_papers_two_readings(self, init, variance):
-        for conv in self.convolutions(init):
-            assert conv.weight.var().item() == pytest.approx(variance, rel=0.15)
-            assert conv.weight.mean().abs() < 0.2 * variance**0.5
-            assert not conv.bias.any()
-
-    def test_he(self):
-        *large, last = self.convolutions("he")
-        for conv in large:
-            assert conv.weight.var().item() == pytest.approx(2 / conv.weight[0].numel(), rel=0.15)
-            assert not conv.bias.any()
-        assert last.weight.var().item() == pytest.approx(0.01 * 2 / 64, rel=0.2)
-
-    def test_he_starts_at_the_positive_rate(self):
-        last = self.convolutions("he")[-1]
-        assert_close(last.bias.sigmoid(), torch.full((15,), POSITIVE_RATE))
-
-    def test_residual_starts_near_what_comes_in(self):
-        net = RefinementNet(3, 3, 8, kernels=(3, 3), kept=range(3))
-        assert not net.layers[-1].bias.any()
-
-    def test_variance_gains_of_the_specification(self):
-        """'9x9 0.61; 15x15 14.4; 1x1 0.064 for variance 0.001'."""
-        net = RefinementNet(15, 15, init="var0.001")
-        convolutions = [layer for layer in net.layers if isinstance(layer, nn.Conv2d)]
-        gains = [c.weight[0].numel() / 2 * c.weight.var().item() for c in convolutions]
-        assert gains == pytest.approx([0.61, 14.4, 14.4, 0.064], rel=0.1)
+    def test_weights_of_older_files_fit(self):
+        """Names that stored weights have."""
+        body, limbs = (kind(LSP, width=2) for kind in (BodyRefiner, LimbRefiner))
+        assert {name.split(".")[0] for name in body.state_dict()} == {"net"}
+        nets = {
+            ".".join(name.split(".")[: 1 + name.startswith("limb")]) for name in limbs.state_dict()
+        }
+        assert nets == {"rest_net", *(f"limb_nets.{limb}" for limb in range(4))}
 
 
 class TestUprightMaps:
@@ -227,38 +148,6 @@ class TestUprightMaps:
         assert canvas_size((32, 44), 1.25) == (40, 55)
 
 
-class TestFramedMaps:
-    """'Coordinates can instead be decoded in the canonical frame and rotated back exactly'."""
-
-    @given(turn=st.floats(-math.pi, math.pi))
-    def test_decoding_turns_back(self, turn):
-        there = tilt(turn).placed((24.0, 26.0))
-        maps = encode_gaussians(rotate_joints(PERSON[:, :3], there), (48, 56))
-        framed = FramedMaps(maps.logit(eps=1e-6), there, (0, 1, 2))
-        assert (framed.decode().joints - PERSON[:, :3]).abs().max() < 0.06
-
-    def test_to_image_fills_background_only_if_there_is_one(self):
-        away = tilt(0.0).placed((500.0, 500.0))
-        scores = torch.zeros(1, 4, 6, 7)
-        image = FramedMaps(scores, away, (3, 1, 0)).to_image((5, 8))
-        assert image[:, :3].max() == 0
-        assert image[:, 3].min() == 1
-        assert not FramedMaps(scores, away, (3, 1, 0, 2)).to_image((5, 8)).any()
-
-    @pytest.mark.parametrize("skeleton", SKELETONS.values(), ids=SKELETONS)
-    def test_each_joint_comes_from_its_part(self, skeleton):
-        """'Limb joints from their branch, the rest from semi-global' (SPEC 1.11)."""
-        count = len(skeleton.joints)
-        cells = torch.stack([torch.arange(count) + 4.0, 2.0 * torch.arange(count) + 4], dim=-1)
-        joints, size = cells[None], (41, 25)
-        still = Rotation.none(joints)
-        owners = [skeleton.rest, *(limb.joints for limb in skeleton.limbs)]
-        maps = encode_gaussians(joints, size)
-        parts = [FramedMaps(maps[:, list(own)].logit(eps=1e-6), still, own) for own in owners]
-        assert_close(merge_maps(parts, count, size), maps, atol=1e-5, rtol=0)
-        assert_close(merge_joints(parts, count).joints, joints, atol=0.06, rtol=0)
-
-
 class TestRefiners:
     """'Score maps in, score maps out', so that stages chain (Sec. 3.3, Fig. 2)."""
 
@@ -277,6 +166,30 @@ class TestRefiners:
         assert maps.min() >= 0
         assert maps.max() <= 1
         assert decode(maps).joints.shape == (2, count, 2)
+
+    @pytest.mark.parametrize("skeleton", [LSP, FLIC, MPII, COCO], ids=lambda s: s.name)
+    @pytest.mark.parametrize("share_sides", [True, False])
+    @pytest.mark.parametrize("limb_inputs", ["limb", "all"])
+    @pytest.mark.parametrize("semi_global", ["a", "b", "c"])
+    @pytest.mark.parametrize("background", [True, False])
+    def test_every_reading_of_stage_2(
+        self, skeleton, share_sides, limb_inputs, semi_global, background
+    ):
+        options = {"width": 2, "kernels": (3,), "background": background, "residual": True}
+        readings = {"semi_global": semi_global, "limb_inputs": limb_inputs}
+        limbs = LimbRefiner(skeleton, share_sides=share_sides, **readings, **options)
+        count = len(skeleton.joints)
+        incoming = torch.rand(2, count + background, 12, 17)
+        maps = limbs(incoming)
+        assert maps.shape == (2, count, 12, 17)
+        assert maps.min() >= 0
+        assert maps.max() <= 1
+        parts = limbs.refine(incoming, Rotation.none(incoming), (12, 17))
+        assert parts[0].joints == semi_global_joints(skeleton, semi_global)
+        extra = background and semi_global == "c"
+        assert parts[0].scores.shape[1] == len(parts[0].joints) + extra
+        assert [part.joints for part in parts[1:]] == [limb.joints for limb in skeleton.limbs]
+        assert merge_joints(parts, count, merge=limbs.merge).joints.shape == (2, count, 2)
 
     @pytest.mark.parametrize("normalize", [True, False])
     def test_without_normalization_nothing_turns(self, normalize):
@@ -356,58 +269,317 @@ class TestInvariance:
         assert (before.maps - after.maps).abs().mean() < 0.002
         assert (after.rotation.angle - before.rotation.angle + 0.9).abs().max() < 1e-5
 
+    @pytest.mark.parametrize("turn", [0.4, math.pi / 2, -2.0, math.pi])
+    def test_body_in_place(self, monkeypatch, turn):
+        """Turned about the torso center, everything comes to lie where it was."""
+        net = BodyRefiner(LSP, width=4, kernels=(5, 7), canvas=1.0, in_place=True)
+        net.net.layers[-1].weight.data *= 30
+        about = tilt(turn, (19.5, 16.0))
+        tilted = rotate_joints(PERSON, about)
+        oracle(monkeypatch, [PERSON, tilted])
+        standing, lying = net.refine(score_maps(PERSON)), net.refine(score_maps(tilted))
+        inside = rotate_maps(torch.ones(1, 1, *SIZE), about.inverse()) > 0.999
+        assert ((standing.maps - lying.maps) * inside).abs().mean() < 0.002
+        assert abs(lying.rotation.angle.cos().item() - math.cos(turn)) < 1e-5
 
+
+class TestInPlace:
+    """'Literal mode canvas=1.0, in_place' (SPEC 1.8): 'rotate about c, in place' (Eq. 1)."""
+
+    def test_body(self):
+        maps = score_maps(rotate_joints(PERSON, tilt(0.9)))
+        body = BodyRefiner(LSP, width=2, kernels=(3,), canvas=1.0, in_place=True)
+        turned, rotation = body.upright(maps)
+        found = decode(maps[:, :14])
+        literal = body_rotation(found.joints, LSP.torso, LSP.neck)
+        assert torch.equal(rotation.target, rotation.center)
+        assert_close(rotation.center, literal.center)
+        assert torch.equal(turned, rotate_maps(maps, literal, background=True))
+        assert torch.equal(turned, upright_maps(maps, LSP, 1.0, background=True, in_place=True)[0])
+
+    def test_limbs(self):
+        limbs = LimbRefiner(
+            LSP, width=2, kernels=(3,), canvas=1.0, limb_canvas=1.0, in_place=True, residual=True
+        )
+        for net in (limbs.rest_net, *limbs.limb_nets):
+            net.layers[-1].weight.data.zero_()
+        maps = score_maps(PERSON) * 0.9 + 0.05
+        still = Rotation.none(maps)
+        parts = limbs.refine(maps, still, SIZE)
+        for limb, part in zip(LSP.limbs, parts[1:], strict=True):
+            literal = limb_rotation(decode(maps[:, :14]).joints, limb)
+            assert torch.equal(part.rotation.target, literal.center)
+            expected = rotate_maps(maps[:, list(limb.joints)], literal)
+            inside = expected > 0.001  # the logit is clipped
+            assert_close(part.maps * inside, expected * inside, atol=1e-5, rtol=0)
+        assert limbs(score_maps(PERSON)).shape == (1, 14, *SIZE)
+
+    def test_the_whole_body_turns_in_place_in_front_of_the_limbs(self):
+        limbs = LimbRefiner(LSP, width=2, kernels=(3,), canvas=1, limb_canvas=1, in_place=True)
+        maps = score_maps(rotate_joints(PERSON, tilt(0.9)))
+        turned, rotation = upright_maps(maps, LSP, 1.0, background=True, in_place=True)
+        assert torch.equal(limbs(maps), merge_maps(limbs.refine(turned, rotation, SIZE), 14, SIZE))
+
+    @pytest.mark.parametrize("canvases", [{"canvas": 1.5, "limb_canvas": 1.0}, {"canvas": 1.0}])
+    def test_needs_the_maps_own_canvas(self, canvases):
+        with pytest.raises(InputError, match=r"in_place .* expected (limb_)?canvas 1, found 1\.5"):
+            LimbRefiner(LSP, width=2, in_place=True, **canvases)
+        with pytest.raises(InputError, match=r"expected canvas 1, found 1\.25"):
+            BodyRefiner(LSP, width=2, in_place=True, canvas=1.25)
+
+
+class TestForeignMaps:
+    """Maps of another skeleton, or without their background, are refused by their shape."""
+
+    @pytest.mark.parametrize("refiner", [BodyRefiner, LimbRefiner])
+    @pytest.mark.parametrize("normalize", [True, False])
+    @pytest.mark.parametrize("found", [13, 14, 16])
+    def test_refused(self, refiner, normalize, found):
+        net = refiner(LSP, width=2, kernels=(3,), normalize=normalize)
+        maps = torch.rand(2, found, 8, 9)
+        with pytest.raises(ValueError, match=f"expected 15 .*lsp.*with_background.*found {found}"):
+            net(maps)
+        with pytest.raises(ValueError, match=f"expected 15 score maps.*found {found}"):
+            net.refine(maps) if refiner is BodyRefiner else net.refine(
+                maps, Rotation.none(maps), (8, 9)
+            )
+
+    def test_without_background(self):
+        with pytest.raises(ValueError, match="expected 14 score maps, .* alone, found 15"):
+            BodyRefiner(LSP, width=2, background=False)(torch.rand(2, 15, 8, 9))
+
+    @pytest.mark.parametrize("options", [{}, {"share_sides": True, "semi_global": "c"}])
+    def test_the_refiners_still_export(self, options):
+        chain = nn.Sequential(
+            BodyRefiner(LSP, width=2, kernels=(3,)),
+            LimbRefiner(LSP, width=2, kernels=(3,), **options),
+        ).eval()
+        maps = score_maps(PERSON)
+        exported = torch.export.export(chain, (maps,)).module()
+        assert_close(exported(maps), chain(maps))
+
+
+class TestSemiGlobal:
+    """'(a) only the joints that no limb owns; (b) torso+head joints; (c) all joints again'
+    (SPEC 1.11)."""
+
+    @pytest.mark.parametrize(
+        ("skeleton", "names"),
+        [
+            (LSP, "neck head_top"),
+            (FLIC, "nose neck right_hip left_hip"),
+            (MPII, "pelvis thorax upper_neck head_top"),
+            (COCO, "nose left_eye right_eye left_ear right_ear"),
+        ],
+        ids=lambda value: getattr(value, "name", ""),
+    )
+    def test_readings(self, skeleton, names):
+        a, b, c = (semi_global_joints(skeleton, reading) for reading in "abc")
+        torso = "left_shoulder right_shoulder left_hip right_hip"
+        assert {skeleton.joints[joint] for joint in a} == set(names.split())
+        assert {skeleton.joints[joint] for joint in b} == {*names.split(), *torso.split()}
+        assert c == tuple(range(len(skeleton.joints)))
+        assert list(b) == sorted(b)
+
+    def test_the_rule_of_merging_follows_the_reading(self):
+        small = {"width": 2, "kernels": (3,)}
+        rules = [LimbRefiner(LSP, semi_global=reading, **small).merge for reading in "abc"]
+        assert rules == ["limb", "average", "average"]
+        assert LimbRefiner(LSP, semi_global="c", merge="limb", **small).merge == "limb"
+
+    @pytest.mark.parametrize("merge", ["limb", "average"])
+    def test_all_joints_again(self, merge):
+        """Reading c: every joint of a limb has two estimates."""
+        limbs = LimbRefiner(LSP, width=2, kernels=(3,), semi_global="c", merge=merge)
+        for net in (limbs.rest_net, *limbs.limb_nets):
+            net.layers[-1].weight.data *= 30
+        maps = score_maps(rotate_joints(PERSON, tilt(0.8)))
+        turned, rotation = upright_maps(maps, LSP, 1.5, background=True)
+        parts = [part.to_image(SIZE) for part in limbs.refine(turned, rotation, SIZE)]
+        refined = limbs(maps)
+        assert_close(refined[:, list(LSP.rest)], parts[0][:, list(LSP.rest)])
+        for limb, own in zip(LSP.limbs, parts[1:], strict=True):
+            both = (own + parts[0][:, list(limb.joints)]) / 2
+            expected = own if merge == "limb" else both
+            assert_close(refined[:, list(limb.joints)], expected)
+
+    @pytest.mark.parametrize("reading", ["b", "c"])
+    def test_residual_that_learned_nothing_keeps_the_joints(self, reading):
+        limbs = LimbRefiner(LSP, width=2, kernels=(3,), residual=True, semi_global=reading)
+        for net in (limbs.rest_net, *limbs.limb_nets):
+            net.layers[-1].weight.data.zero_()
+        joints = rotate_joints(PERSON, tilt(1.2))
+        maps = score_maps(joints)
+        assert (decode(limbs(maps)).joints - joints).abs().max() < 0.25
+        turned, rotation = upright_maps(maps, LSP, 1.5, background=True)
+        found = merge_joints(limbs.refine(turned, rotation, SIZE), 14)
+        assert (found.joints - joints).abs().max() < 0.25
+
+
+class TestLimbInputs:
+    """'Limb branch input: the 3 maps of the limb; option K+1' (SPEC 1.11)."""
+
+    @pytest.mark.parametrize("limb_inputs", ["limb", "all"])
+    def test_what_a_limb_reads(self, limb_inputs):
+        limbs = LimbRefiner(LSP, width=4, kernels=(5,), limb_inputs=limb_inputs, normalize=False)
+        maps = torch.rand(1, 15, 10, 12, requires_grad=True)
+        part = limbs.refine(maps, Rotation.none(maps), (10, 12))[2]
+        read = torch.autograd.grad(part.scores.sum(), maps)[0].abs().amax(dim=(0, 2, 3))
+        own = list(LSP.limbs[1].joints)
+        expected = list(range(15)) if limb_inputs == "all" else sorted(own)
+        assert read.nonzero()[:, 0].tolist() == expected
+
+    def test_all_maps_turn_into_the_limbs_frame(self, monkeypatch):
+        """... and beyond them lies background, as in the body's frame."""
+        limbs = LimbRefiner(LSP, width=4, kernels=(5,), limb_inputs="all", limb_canvas=2.5)
+        read = []
+        for net in limbs.limb_nets:
+            net.register_forward_pre_hook(lambda _, inputs: read.append(inputs[0]))
+        maps = score_maps(PERSON)
+        parts = limbs.refine(maps, Rotation.none(maps), SIZE)
+        for part, inputs in zip(parts[1:], read, strict=True):
+            size = canvas_size(SIZE, 2.5)
+            assert torch.equal(inputs, rotate_maps(maps, part.rotation, size, background=True))
+            assert inputs[0, 14, -1, -1] == 1
+
+    def test_residual_keeps_the_limbs_own_maps(self):
+        limbs = LimbRefiner(LSP, width=2, kernels=(3,), limb_inputs="all", residual=True)
+        for net in (limbs.rest_net, *limbs.limb_nets):
+            net.layers[-1].weight.data.zero_()
+        assert (decode(limbs(score_maps(PERSON))).joints - PERSON).abs().max() < 0.25
+
+
+class TestShareSides:
+    """'One limb network for left/right by mirroring' (SPEC 6.8): the mirrored picture gives the
+    mirrored result, left and right exchanged."""
+
+    def mirrored(self, maps: torch.Tensor) -> torch.Tensor:
+        return maps[:, [*LSP.mirror, 14]].flip(3)
+
+    def refiner(self, seed=0, **options):
+        torch.manual_seed(seed)
+        limbs = LimbRefiner(LSP, width=4, kernels=(5, 3), **options)
+        for net in limbs.limb_nets:
+            net.layers[-1].weight.data *= 30
+        return limbs
+
+    def difference(self, limbs: LimbRefiner, turn: float) -> float:
+        """How far the mirrored picture's result is from the result's mirror image."""
+        maps = score_maps(rotate_joints(PERSON, tilt(turn))) * 0.9
+        maps += 0.05 * torch.rand(maps.shape, generator=torch.Generator().manual_seed(1))
+        there, back = limbs(maps), limbs(self.mirrored(maps))[:, list(LSP.mirror)].flip(3)
+        own = [joint for joint in range(14) if joint not in LSP.rest]
+        assert there[:, own].std() > 0.05  # there is something to compare
+        return (there - back)[:, own].abs().max().item()
+
+    @pytest.mark.parametrize("turn", [0.0, 1.1, -2.3])
+    @pytest.mark.parametrize("limb_inputs", ["limb", "all"])
+    @pytest.mark.parametrize("residual", [True, False])
+    @pytest.mark.parametrize(
+        "frame",
+        [
+            {"canvas": 1.25, "limb_canvas": 0.875},
+            {"canvas": 1.0, "limb_canvas": 1.0, "in_place": True},
+            {"normalize": False},
+            {"normalize": False, "upright": False},
+        ],
+        ids=lambda frame: " ".join(frame),
+    )
+    def test_mirrored_maps_give_mirrored_limbs(self, turn, limb_inputs, residual, frame):
+        options = {"limb_inputs": limb_inputs, "residual": residual, **frame}
+        assert self.difference(self.refiner(share_sides=True, **options), turn) < 1e-3
+
+    def test_networks_of_their_own_do_not(self):
+        assert self.difference(self.refiner(), 1.1) > 0.05
+
+    def test_the_left_side_is_refined_as_without_sharing(self):
+        shared, own = self.refiner(share_sides=True), self.refiner()
+        own.limb_nets[0].load_state_dict(shared.limb_nets[0].state_dict())
+        own.limb_nets[2].load_state_dict(shared.limb_nets[1].state_dict())
+        maps = score_maps(PERSON)
+        still = Rotation.none(maps)
+        both = [net.refine(maps, still, SIZE) for net in (shared, own)]
+        for part in (1, 3):
+            assert torch.equal(both[0][part].scores, both[1][part].scores)
+            assert not torch.equal(both[0][part + 1].scores, both[1][part + 1].scores)
+
+    @pytest.mark.parametrize("skeleton", [LSP, FLIC, MPII, COCO], ids=lambda s: s.name)
+    def test_arms_with_arms_and_legs_with_legs(self, skeleton):
+        limbs = LimbRefiner(skeleton, width=2, kernels=(3,), share_sides=True)
+        assert len(limbs.limb_nets) == len(skeleton.limbs) // 2
+        for limb, owner in zip(skeleton.limbs, limbs.owners, strict=True):
+            assert owner.name == f"left {limb.name.split()[1]}"
+            assert skeleton.mirror[limb.middle] == owner.middle or limb == owner
+
+
+READINGS = {
+    "default": {},
+    "semi-global b": {"semi_global": "b"},
+    "semi-global c": {"semi_global": "c"},
+    "limb wins": {"semi_global": "c", "merge": "limb"},
+    "all inputs": {"limb_inputs": "all"},
+    "shared sides": {"share_sides": True},
+    "shared sides, all inputs": {"share_sides": True, "limb_inputs": "all"},
+    "in place": {"in_place": True, "canvas": 1.0, "limb_canvas": 1.0},
+    "pairs, three layers": {"pairs": "per map", "large_layers": 3},
+}
+STRICT = {"fast_mode": True, "atol": 1e-8, "rtol": 1e-6}  # 'rel. error < 1e-6' (SPEC 5.1)
+
+
+@pytest.mark.parametrize("reading", READINGS.values(), ids=READINGS)
 class TestGradients:
     """'End-to-end training is supported with the error back propagation along the transform
     path' (Sec. 3.2); angles are constants (SPEC 1.13)."""
 
-    def refiners(self):
-        options = {"width": 2, "kernels": (3,), "canvas": 1.25}
-        body = BodyRefiner(LSP, **options).double()
-        limbs = LimbRefiner(LSP, limb_canvas=0.75, **options).double()
-        return body, limbs
+    def refiners(self, reading):
+        options = {"width": 2, "kernels": (3,), "canvas": 1.25, "limb_canvas": 0.75, **reading}
+        alone = {"semi_global", "merge", "limb_inputs", "share_sides", "limb_canvas"}
+        body = BodyRefiner(LSP, **{k: v for k, v in options.items() if k not in alone}).double()
+        return body, LimbRefiner(LSP, **options).double()
 
     def small_maps(self) -> torch.Tensor:
         joints = rotate_joints(PERSON, tilt(0.8)) / 4
         maps = with_background(encode_gaussians(joints, (9, 10), 0.8)).double()
         return (0.05 + 0.9 * maps).requires_grad_()
 
-    def test_both_stages_with_respect_to_the_maps(self, monkeypatch):
-        body, limbs = self.refiners()
+    def test_both_stages_with_respect_to_the_maps(self, monkeypatch, reading):
+        body, limbs = self.refiners(reading)
         maps = self.small_maps()
 
         def chain(maps):
             first = body.refine(maps)
             parts = limbs.refine(first.maps, first.rotation, (9, 10))
-            return merge_maps(parts, 14, (9, 10)), first.to_image((9, 10))
+            merged = merge_maps(parts, 14, (9, 10), merge=limbs.merge)
+            return merged, first.to_image((9, 10))
 
         found = torch.autograd.grad(sum(out.square().sum() for out in chain(maps)), maps)[0]
         read = [decode(maps[:, :14]).joints, decode(body.refine(maps).maps[:, :14]).joints]
 
-        def fixed(inputs, **_):
-            joints = read[inputs.shape[-2:] != maps.shape[-2:]]
+        def fixed(*_, **__):
+            joints = read[next(calls) % 2]
             return Decoded(joints, torch.ones(1, 14, dtype=joints.dtype))
 
+        calls = itertools.count()  # the body's, that of the limbs, ...
         monkeypatch.setattr(refine, "decode", fixed)
         constant = torch.autograd.grad(sum(out.square().sum() for out in chain(maps)), maps)[0]
         assert torch.equal(found, constant)  # angles and centers are constants
-        assert torch.autograd.gradcheck(chain, maps, fast_mode=True)
+        assert torch.autograd.gradcheck(chain, maps, **STRICT)
 
-    def test_both_stages_with_respect_to_the_weights(self):
-        body, limbs = self.refiners()
+    def test_both_stages_with_respect_to_the_weights(self, reading):
+        body, limbs = self.refiners(reading)
         maps = self.small_maps().detach()
 
-        for net, start in ((body, "net."), (limbs, "limb_nets.2.")):
+        for net, start in ((body, "net."), (limbs, "rest_net."), (limbs, "limb_nets.1.")):
             learned = {n: v for n, v in net.named_parameters() if n.startswith(start)}
 
             def function(*values, net=net, names=tuple(learned)):
                 state = dict(zip(names, values, strict=True))
                 return torch.func.functional_call(net, state, maps)
 
-            assert torch.autograd.gradcheck(function, tuple(learned.values()), fast_mode=True)
+            assert torch.autograd.gradcheck(function, tuple(learned.values()), **STRICT)
 
-    def test_every_weight_learns_from_its_stage(self):
-        body, limbs = self.refiners()
+    def test_every_weight_learns_from_its_stage(self, reading):
+        body, limbs = self.refiners(reading)
         first = body.refine(self.small_maps())
         parts = limbs.refine(first.maps, first.rotation, (9, 10))
         sum(part.maps.square().sum() for part in (first, *parts)).backward()
@@ -415,6 +587,31 @@ class TestGradients:
             for value in net.parameters():
                 assert value.grad is not None
                 assert value.grad.any()
+
+    def test_nothing_flows_into_angles_and_centers(self, monkeypatch, reading):
+        """'The gradient w.r.t. theta is exactly zero' (SPEC 5.1, 1.13)."""
+        body, limbs = self.refiners(reading)
+        leaves = []
+
+        def leaf(turn):
+            def wrapped(*args, **options):
+                found = turn(*args, **options)
+                values = [v.clone().requires_grad_() for v in (found.center, found.angle)]
+                leaves.extend(values)
+                return Rotation.about(*values)
+
+            return wrapped
+
+        monkeypatch.setattr(refine, "body_rotation", leaf(body_rotation))
+        monkeypatch.setattr(refine, "limb_rotation", leaf(limb_rotation))
+        maps = self.small_maps()
+        first = body.refine(maps)
+        parts = limbs.refine(first.maps, first.rotation, (9, 10))
+        merged = merge_maps(parts, 14, (9, 10), merge=limbs.merge)
+        grads = torch.autograd.grad(merged.sum(), [maps, *leaves], allow_unused=True)
+        assert grads[0].any()
+        assert len(leaves) == 2 * 5
+        assert all(grad is None or not grad.any() for grad in grads[1:])
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from typing import Any
 
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
-from uprightpose.commands import evaluate, predict, score, train
+from uprightpose.commands import data, evaluate, predict, reproduce, score, train
 from uprightpose.errors import InputError
 
 
@@ -115,5 +115,7 @@ _COMMANDS: dict[str, tuple[Callable[[Any], None], Callable[[Namespace], int | No
         ("score", score),
         ("evaluate", evaluate),
         ("train", train),
+        ("data", data),
+        ("reproduce", reproduce),
     )
 }

@@ -7,40 +7,52 @@ once over the full circle; the person keeps its size and what leaves the square 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from numpy import ndarray
 from tqdm import tqdm
 
+from uprightpose.data.folders import to_skeleton
 from uprightpose.data.images import crop_image, read_image
-from uprightpose.data.sample import Labels, Sample
+from uprightpose.data.sample import Sample
 from uprightpose.errors import InputError
-from uprightpose.frames import (
-    apply_affine,
-    crop_matrix,
-    invert_affine,
-    map_to_image,
-    whole_image_box,
-)
-from uprightpose.metrics import (
-    DRAWS,
+from uprightpose.frames import Crop, apply_affine, invert_affine, map_to_image, whole_image_box
+from uprightpose.metrics import angle_bins
+from uprightpose.model import STAGES, PoseNet, decode_stage
+from uprightpose.protocols import PROTOCOLS, REFERENCES, Protocol
+from uprightpose.score_maps import Subcell
+from uprightpose.settings import Settings
+from uprightpose.statistics import DRAWS
+from uprightpose.tables import (
     Difference,
-    PckTable,
-    angle_bins,
+    Table,
     as_json,
+    difference_json,
     format_tables,
     pck_difference,
     pck_table,
 )
-from uprightpose.model import STAGES, PoseNet, decode_stage
-from uprightpose.skeletons import LSP
-from uprightpose.weights import load_weights
 
 TURN_SEED = 2017
 """Of the angles of the turned copy."""
+
+READINGS: dict[str, tuple[Subcell, bool]] = {
+    "parabola": (True, False),
+    "quarter": ("quarter", False),
+    "paper": (False, True),
+}
+"""How joints are read: sub-cell, and whether maps are enlarged to the crop (SPEC 1.18)."""
+
+PROTOCOL_OF = {"flic": "flic", "mpii": "mpii-valid"}
+"""Protocols that belong to a dataset; ``lsp`` else."""
+
+TOTALS = ("Total", "Mean", "AUC")
+"""Columns whose differences a report prints."""
+
+Network = tuple[PoseNet, Settings]
 
 Row = tuple[str, str]
 """Title of a model and name of its stage."""
@@ -73,22 +85,24 @@ def turn_angles(count: int) -> Float[ndarray, " n"]:
 
 def predict_samples(
     model: PoseNet,
-    size: int,
+    crop: Crop,
     samples: Sequence[Sample],
     turns: Float[ndarray, " n"] | None = None,
     *,
     batch: int = 32,
     title: str = "",
+    reading: str = "parabola",
 ) -> Predictions:
     """Run a model on the box of every sample, the whole picture if it has none.
 
     Args:
         model: in evaluation mode, on any device.
-        size: side of its crops.
+        crop: how it sees a person.
         samples: with true joints in the model's skeleton.
         turns: radians, one per sample: each crop is turned about its middle.
         batch: crops at a time.
         title: of the progress bar.
+        reading: a key of :data:`READINGS`.
 
     Returns:
         Joints in picture pixels (of the turned pictures, if they are).
@@ -99,13 +113,13 @@ def predict_samples(
     for i, sample in enumerate(tqdm(samples, desc=title or "pictures", disable=None)):
         image = read_image(sample.image)
         box = sample.box or whole_image_box((image.shape[0], image.shape[1]))
-        upright = invert_affine(crop_matrix(box, size))
-        matrix = crop_matrix(box, size, angle=0.0 if turns is None else float(turns[i]))
-        crops.append(torch.from_numpy(crop_image(image, matrix, size)).permute(2, 0, 1))
+        upright = invert_affine(crop.matrix(box))
+        matrix = crop.matrix(box, angle=0.0 if turns is None else float(turns[i]))
+        crops.append(torch.from_numpy(crop_image(image, matrix, crop.size)).permute(2, 0, 1))
         back.append(upright)
         truth.append(apply_affine(upright, apply_affine(matrix, sample.joints)))
         if len(crops) == batch or i == len(samples) - 1:
-            for stage, joints in _run(model, torch.stack(crops).to(device)).items():
+            for stage, joints in _run(model, torch.stack(crops).to(device), reading).items():
                 pixels = [apply_affine(m, j) for m, j in zip(back, joints, strict=True)]
                 found.setdefault(stage, []).append(np.stack(pixels))
             crops, back = [], []
@@ -113,10 +127,14 @@ def predict_samples(
 
 
 @torch.inference_mode()
-def _run(model: PoseNet, images: torch.Tensor) -> dict[str, Float[ndarray, "b k 2"]]:
+def _run(model: PoseNet, images: torch.Tensor, reading: str) -> dict[str, Float[ndarray, "b k 2"]]:
     """Return each stage's joints in crop pixels."""
     outputs = model(images.float())
-    decoded = {stage: decode_stage(outputs, stage) for stage in STAGES}
+    subcell, enlarged = READINGS[reading]
+    factor = model.stride if enlarged else 1
+    decoded = {
+        stage: decode_stage(outputs, stage, subcell=subcell, upsample=factor) for stage in STAGES
+    }
     return {
         stage: map_to_image(found.joints.double(), model.stride).cpu().numpy()
         for stage, found in decoded.items()
@@ -124,64 +142,128 @@ def _run(model: PoseNet, images: torch.Tensor) -> dict[str, Float[ndarray, "b k 
     }
 
 
+def protocol_of(samples: Sequence[Sample]) -> str:
+    """Return the name of the protocol that belongs to the samples' dataset."""
+    return PROTOCOL_OF.get(samples[0].source, "lsp")
+
+
+def held_out(samples: Sequence[Sample]) -> list[Sample]:
+    """Return the test people, the validation people if there are none, or else everyone."""
+    splits = {sample.split for sample in samples}
+    chosen = next((name for name in ("test", "valid") if name in splits), None)
+    return [sample for sample in samples if chosen in (None, sample.split)]
+
+
 def evaluate(
-    weights: Mapping[str, Path], samples: Sequence[Sample], labels: Labels, *, draws: int = DRAWS
-) -> dict[str, object]:
+    networks: Mapping[str, Network],
+    samples: Sequence[Sample],
+    protocol: str = "lsp",
+    *,
+    draws: int = DRAWS,
+    reading: str = "parabola",
+) -> dict[str, Any]:
     """Evaluate models on samples and on their turned copy.
 
     Args:
-        weights: row title -> weights file; the first is the one that others are compared with.
+        networks: row title -> network in evaluation mode and its settings; the first is the
+            one that others are compared with.
         samples: with true joints.
-        labels: of the samples; must be those that the weights were trained on.
-        draws: of the bootstrap over people.
+        protocol: name of a protocol, any but ``coco``.
+        draws: of the bootstrap over pictures and of the permutation.
+        reading: a key of :data:`READINGS`.
 
     Returns:
         A report of plain values: for ``"natural"`` and ``"turned"`` pictures, all people and
         each range of body angles, one row per stage; and paired differences.
 
     Raises:
-        InputError: if there are no samples, or weights were trained on other labels.
+        InputError: if there are no samples, or a network was trained on other labels or joints.
     """
-    if not samples or not weights:
+    if not samples or not networks:
         raise InputError("expected samples to evaluate on and weights, found none")
-    models = {title: load_weights(path, LSP) for title, path in weights.items()}
-    for title, (_, settings) in models.items():
-        if settings.labels != labels:
-            raise InputError(
-                f"{weights[title]}: expected weights trained on {labels} labels, found "
-                f"{settings.labels}; the two are different tests: choose --labels {settings.labels}"
-            )
-    report: dict[str, object] = {"people": len(samples), "labels": labels, "draws": draws}
+    rules = PROTOCOLS[protocol]
+    samples = [to_skeleton(sample, rules.skeleton) for sample in samples]
+    for title, (model, settings) in networks.items():
+        _check(title, model, settings, samples[0], rules)
+    report: dict[str, Any] = {
+        "people": len(samples),
+        "labels": samples[0].labels,
+        "draws": draws,
+        "protocol": protocol,
+        "reading": reading,
+    }
     for pictures, turns in (("natural", None), ("turned", turn_angles(len(samples)))):
         rows: Rows = {}
-        for title, (model, settings) in models.items():
+        for title, (model, settings) in networks.items():
             name = f"{title}, {pictures}"
-            found = predict_samples(model, settings.size, samples, turns, title=name)
+            found = predict_samples(
+                model, settings.crop, samples, turns, title=name, reading=reading
+            )
             rows |= {(title, stage): joints for stage, joints in found.joints.items()}
-        report[pictures] = _tables(rows, found.truth, labels, draws)
+        report[pictures] = _tables(rows, found.truth, samples, rules, draws)
     return report
 
 
+def _check(
+    title: str, model: PoseNet, settings: Settings, sample: Sample, protocol: Protocol
+) -> None:
+    """Refuse a network that another test belongs to.
+
+    Raises:
+        InputError: saying what differs.
+    """
+    if model.skeleton != protocol.skeleton:
+        raise InputError(
+            f"{title}: expected a network for skeleton {protocol.skeleton.name} (protocol "
+            f"{protocol.name}), found {model.skeleton.name}"
+        )
+    if settings.labels != sample.labels:
+        raise InputError(
+            f"{title}: expected weights trained on {sample.labels} labels, found "
+            f"{settings.labels}; the two are different tests: choose --labels {settings.labels}"
+        )
+    if protocol.norm == "head" and sample.head_size is None:
+        raise InputError(f"protocol {protocol.name}: expected people with head boxes, found none")
+
+
 def _tables(
-    rows: Rows, truth: Float[ndarray, "n k 2"], labels: Labels, draws: int
+    rows: Rows,
+    truth: Float[ndarray, "n k 2"],
+    samples: Sequence[Sample],
+    protocol: Protocol,
+    draws: int,
 ) -> dict[str, object]:
     """Return the tables of all people and by angle, and the paired differences."""
+    heads = np.array([sample.head_size or np.nan for sample in samples])
+    pictures = _numbered([str(sample.image) for sample in samples])
     everyone = np.ones(len(truth), dtype=bool)
     tables, differences = {}, {}
-    for who, chosen in {"all": everyone, **angle_bins(truth, LSP)}.items():
+    for who, chosen in {"all": everyone, **angle_bins(truth, protocol.skeleton)}.items():
         if not chosen.any():
             continue
+        options: dict[str, Any] = {
+            "lengths": heads[chosen] if protocol.norm == "head" else None,
+            "images": pictures[chosen],
+            "draws": draws,
+        }
         tables[who] = {
-            ": ".join(row): pck_table(joints[chosen], truth[chosen], LSP, labels, draws=draws)
+            ": ".join(row): pck_table(
+                joints[chosen], truth[chosen], protocol, samples[0].labels, **options
+            )
             for row, joints in rows.items()
         }
         differences[who] = {
             f"{': '.join(row)} - {': '.join(base)}": pck_difference(
-                rows[row][chosen], rows[base][chosen], truth[chosen], LSP, draws=draws
+                rows[row][chosen], rows[base][chosen], truth[chosen], protocol, **options
             )
             for row, base in _pairs(rows)
         }
     return {"tables": tables, "differences": differences}
+
+
+def _numbered(names: Sequence[str]) -> Int[ndarray, " n"]:
+    """Return a number for each name, the same for equal ones."""
+    return np.unique(names, return_inverse=True)[1]
 
 
 def _pairs(rows: Rows) -> list[tuple[Row, Row]]:
@@ -193,43 +275,52 @@ def _pairs(rows: Rows) -> list[tuple[Row, Row]]:
     return pairs
 
 
-def format_report(report: Mapping[str, object]) -> str:
+def format_report(report: Mapping[str, Any]) -> str:
     """Lay out a report of :func:`evaluate` as Markdown with the tables as text."""
-    people, labels, draws = report["people"], report["labels"], report["draws"]
+    protocol, draws = PROTOCOLS[report["protocol"]], report["draws"]
     lines = [
-        f"PCK@0.2 and AUC in percent; {people} people; labels {labels}; reference length",
-        "|left shoulder - right hip|; every labeled joint counts, also where a turn takes it out",
-        "of the picture; the ball includes its edge.",
+        f"Protocol {protocol.name}: {protocol.about};",
+        f"{report['people']} people; labels {report['labels']}; reference length "
+        f"{REFERENCES[protocol.norm]};",
+        f"threshold {protocol.radius}; every labeled joint counts, also where a turn takes it out",
+        f"of the picture. Joints are read by: {report['reading']}.",
     ]
     if draws:
-        lines.append(f"`from` and `to`: 95 % intervals, {draws} draws of people, seed 0.")
+        lines.append(f"`from` and `to`: 95 % intervals, {draws} draws of pictures, seed 0;")
+        lines.append("p: sign-flip permutation, as many draws.")
     for pictures in ("natural", "turned"):
         found = report[pictures]
-        assert isinstance(found, dict)
         for who, tables in found["tables"].items():
             title = "all people" if who == "all" else f"true body angle {who} degrees"
             lines += ["", f"## {pictures} pictures, {title}", "", "```text"]
-            lines += [format_tables(tables), "```", "", "Paired differences:", ""]
-            for pair, columns in found["differences"][who].items():
-                texts = (_with_interval(columns[name], name) for name in ("Total", "AUC"))
-                lines.append(f"- {pair}: {', '.join(texts)}")
+            lines += [format_tables(tables), "```"]
+            lines += _difference_lines(found["differences"][who])
     return "\n".join(lines) + "\n"
+
+
+def _difference_lines(differences: Mapping[str, Mapping[str, Difference]]) -> list[str]:
+    lines = ["", "Paired differences:", ""] if differences else []
+    for pair, columns in differences.items():
+        texts = (_with_interval(columns[name], name) for name in TOTALS if name in columns)
+        lines.append(f"- {pair}: {', '.join(texts)}")
+    return lines
 
 
 def _with_interval(difference: Difference, name: str) -> str:
     text = f"{name} {difference.value:+.2f}"
-    known = difference.low <= difference.high  # False for NaN, without draws
-    return f"{text} [{difference.low:+.2f}, {difference.high:+.2f}]" if known else text
+    if difference.low != difference.low:  # NaN, without draws
+        return text
+    return f"{text} [{difference.low:+.2f}, {difference.high:+.2f}] p {difference.p:.4f}"
 
 
-def report_json(report: Mapping[str, object]) -> str:
+def report_json(report: Mapping[str, Any]) -> str:
     """Return a report of :func:`evaluate` as JSON, numbers not rounded."""
 
-    def plain(value: object) -> object:
-        if isinstance(value, PckTable):
+    def plain(value: Any) -> Any:
+        if isinstance(value, Table):
             return as_json(value)
-        if isinstance(value, Difference):
-            return {key: number for key, number in value._asdict().items() if number == number}
+        if isinstance(value, dict) and value and isinstance(next(iter(value.values())), Difference):
+            return difference_json(value)
         return {key: plain(one) for key, one in value.items()} if isinstance(value, dict) else value
 
     return json.dumps(plain(report), indent=1, allow_nan=False) + "\n"

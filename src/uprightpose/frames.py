@@ -9,7 +9,8 @@ An affine map is a ``(2, 3)`` float64 array that acts on the column ``(x, y, 1)`
 
 import math
 from collections.abc import Sequence
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Literal, TypeVar
 
 import numpy as np
 from jaxtyping import Float
@@ -18,6 +19,9 @@ from numpy import ndarray
 Points = TypeVar("Points")  # numpy array or torch tensor (..., 2); arithmetic only
 
 HALF = 0.5
+
+Resize = Literal["letterbox", "stretch"]
+"""Keep the picture's proportions and pad, or fill the square (SPEC 1.8)."""
 
 
 def image_to_map(points: Points, stride: float) -> Points:
@@ -59,6 +63,7 @@ def crop_matrix(
     angle: float = 0.0,
     scale: float = 1.0,
     flip: bool = False,
+    stretch: bool = False,
 ) -> Float[ndarray, "2 3"]:
     """Return the affine map from image pixels to a square crop that letter-boxes ``box``.
 
@@ -73,6 +78,7 @@ def crop_matrix(
         angle: radians, positive clockwise as displayed.
         scale: above 1 makes the person larger.
         flip: mirror left and right first.
+        stretch: let both sides of the box fill the crop, each by its own factor.
 
     Returns:
         ``(2, 3)`` matrix acting on pixel centers.
@@ -86,13 +92,39 @@ def crop_matrix(
         array([[-0.45,  2.05]])
     """
     x, y, width, height = (float(value) for value in box)
-    factor = scale * size / max(width, height)
-    cos, sin = math.cos(angle) * factor, math.sin(angle) * factor
-    mirror = -1.0 if flip else 1.0
-    linear = np.array([[cos * mirror, -sin], [sin * mirror, cos]])
+    across, down = (width, height) if stretch else (max(width, height),) * 2
+    factor_x, factor_y = (-1.0 if flip else 1.0) * scale * size / across, scale * size / down
+    cos, sin = math.cos(angle), math.sin(angle)
+    linear = np.array([[cos * factor_x, -sin * factor_y], [sin * factor_x, cos * factor_y]])
     center = np.array([x + width / 2, y + height / 2]) - HALF
     target = np.full(2, size / 2 - HALF)
     return np.concatenate([linear, (target - linear @ center)[:, None]], axis=1)
+
+
+@dataclass(frozen=True)
+class Crop:
+    """How a network sees a person: the square that a box is brought into.
+
+    Attributes:
+        size: side of the square in pixels.
+        content: pixels that the box fills; 0 for all of ``size``. The paper's pictures are 340
+            pixels, padded to 352 = 11 * 32 so that strides come out even (SPEC 1.2).
+        resize: letter-box the box, or stretch it (SPEC 1.8).
+    """
+
+    size: int
+    content: int = 0
+    resize: Resize = "letterbox"
+
+    def matrix(
+        self, box: Sequence[float], *, angle: float = 0.0, scale: float = 1.0, flip: bool = False
+    ) -> Float[ndarray, "2 3"]:
+        """Return the map from image pixels to crop pixels; see :func:`crop_matrix`."""
+        share = (self.content or self.size) / self.size
+        stretch = self.resize == "stretch"
+        return crop_matrix(
+            box, self.size, angle=angle, scale=scale * share, flip=flip, stretch=stretch
+        )
 
 
 def apply_affine(

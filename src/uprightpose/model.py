@@ -1,30 +1,40 @@
 """PoseNet: detector, body refiner, limb refiner; returns the maps of every stage (Fig. 2)."""
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from uprightpose.framed import FramedMaps, merge_joints
 from uprightpose.normalize import Rotation
-from uprightpose.refine import BodyRefiner, FramedMaps, LimbRefiner, merge_joints
-from uprightpose.score_maps import Decoded
+from uprightpose.refine import LimbRefiner
+from uprightpose.score_maps import Decoded, Subcell, with_background
 from uprightpose.skeletons import Skeleton
 
 STAGES = ("detector", "body", "limbs")
 """Of the network, in the order of Fig. 2."""
 
 
+class GlobalRefiner(Protocol):
+    """Stage 1: the paper's :class:`~uprightpose.refine.BodyRefiner`, or a baseline of Table 1."""
+
+    def refine(
+        self, score_maps: Float[Tensor, "b c h w"], types: Int[Tensor, " b"] | None = None
+    ) -> FramedMaps:
+        """Refine maps in [0, 1]; ``types`` of the true poses matter to baselines in training."""
+
+
 class Outputs(NamedTuple):
     """The score maps of every stage.
 
     Attributes:
-        levels: the detector's logits, coarse to fine.
-        detector: the finest of them, in the image's cells.
+        levels: the detector's scores by the name of their loss, coarse to fine.
+        detector: the last of them, in the image's cells.
         body: stage 1 in the body frame; ``None`` if the network has none.
         limbs: stage 2, one part for the joints of no limb and one per limb; may be empty.
     """
 
-    levels: list[Tensor]
+    levels: dict[str, Tensor]
     detector: FramedMaps
     body: FramedMaps | None
     limbs: tuple[FramedMaps, ...]
@@ -42,8 +52,9 @@ class PoseNet(nn.Module):
 
     Args:
         skeleton: whose joints the maps show.
-        detector: images ``(b, 3, h, w)`` -> logits of joints and background, coarse to
-            fine; has ``stride``, that of the finest.
+        detector: images ``(b, 3, h, w)`` -> raw scores by the name of their loss, coarse to
+            fine, of joints or of joints and background; has ``stride``, that of the last
+            ones, and ``mapping``, how they come to lie in [0, 1] (SPEC 1.6).
         body: stage 1, if any.
         limbs: stage 2, if any; needs stage 1.
     """
@@ -52,7 +63,7 @@ class PoseNet(nn.Module):
         self,
         skeleton: Skeleton,
         detector: nn.Module,
-        body: BodyRefiner | None = None,
+        body: nn.Module | None = None,
         limbs: LimbRefiner | None = None,
     ) -> None:
         """Chain the stages."""
@@ -70,25 +81,68 @@ class PoseNet(nn.Module):
         """Run the stages up to ``last``.
 
         Args:
-            images: RGB, 0 to 255; sides are multiples of 16.
+            images: RGB, 0 to 255; sides are multiples of 16 or of what the detector asks for.
             last: a name of :data:`STAGES`.
         """
-        levels = [scores.float() for scores in self.detector(images)]
-        joints = tuple(range(len(self.skeleton.joints)))
-        detector = FramedMaps(levels[-1], Rotation.none(levels[-1]), joints)
+        return self.refine(self.detect(images), last)
+
+    def detect(self, images: Float[Tensor, "b 3 h w"]) -> dict[str, Tensor]:
+        """Return the detector's raw scores by the name of their loss, coarse to fine."""
+        return {name: scores.float() for name, scores in self.detector(images).items()}
+
+    def refine(
+        self,
+        levels: dict[str, Tensor],
+        last: str = "limbs",
+        types: Int[Tensor, " b"] | None = None,
+    ) -> Outputs:
+        """Run the stages after the detector up to ``last``.
+
+        Args:
+            levels: of :meth:`detect`.
+            last: a name of :data:`STAGES`.
+            types: of the true poses, for baselines in training (SPEC 1.14).
+
+        Raises:
+            ValueError: if there is no such stage.
+        """
+        if last not in STAGES:
+            raise ValueError(f"expected a stage of {', '.join(STAGES)}, found {last!r}")
+        detector = self.framed(list(levels.values())[-1])
         body: FramedMaps | None = None
         limbs: tuple[FramedMaps, ...] = ()
         wanted = STAGES.index(last)
         if self.body is not None and wanted >= 1:
-            body = self.body.refine(detector.maps)
+            refiner: GlobalRefiner = self.body  # type: ignore[assignment]
+            body = refiner.refine(self.image_maps(detector), types)
         if self.limbs is not None and body is not None and wanted >= 2:
-            size = (levels[-1].shape[-2], levels[-1].shape[-1])
+            size = (detector.scores.shape[-2], detector.scores.shape[-1])
             limbs = self.limbs.refine(body.maps, body.rotation, size)
         return Outputs(levels, detector, body, limbs)
 
+    def framed(self, scores: Float[Tensor, "b c h w"]) -> FramedMaps:
+        """Return scores of the detector with all that is known of them."""
+        joints = tuple(range(len(self.skeleton.joints)))
+        mapping = self.detector.mapping
+        return FramedMaps(scores, Rotation.none(scores), joints, mapping)  # type: ignore[arg-type]
 
-def decode_stage(outputs: Outputs, stage: str) -> Decoded | None:
-    """Return a stage's joints in the image's cells, ``(b, k, 2)``, or ``None`` if it is off."""
+    def image_maps(self, detector: FramedMaps) -> Float[Tensor, "b k1 h w"]:
+        """Return what stage 1 reads: joints and background, added where missing (SPEC 1.4-1.6)."""
+        maps = detector.maps
+        return maps if maps.shape[1] > len(detector.joints) else with_background(maps)
+
+
+def decode_stage(
+    outputs: Outputs, stage: str, *, subcell: Subcell = True, upsample: int = 1
+) -> Decoded | None:
+    """Return a stage's joints in the image's cells, ``(b, k, 2)``, or ``None`` if it is off.
+
+    Args:
+        outputs: of the network.
+        stage: a name of :data:`STAGES`.
+        subcell: see :func:`uprightpose.score_maps.decode`, as for ``upsample``.
+        upsample: see there.
+    """
     parts = outputs.parts(stage)
-    joints = outputs.levels[-1].shape[1] - 1
-    return merge_joints(parts, joints) if parts else None
+    joints = len(outputs.detector.joints)
+    return merge_joints(parts, joints, subcell=subcell, upsample=upsample) if parts else None

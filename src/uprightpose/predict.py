@@ -19,8 +19,8 @@ from uprightpose.data.lsp import PERSON_SHARE
 from uprightpose.data.person import Person
 from uprightpose.errors import InputError
 from uprightpose.frames import (
+    Crop,
     apply_affine,
-    crop_matrix,
     invert_affine,
     map_to_image,
     whole_image_box,
@@ -63,10 +63,10 @@ def load(
         InputError: if the weights are missing, damaged or of another skeleton, or there is no
             such device.
     """
-    chosen = _device(device)
+    chosen = choose_device(device)
     model, settings = load_weights(weights_file(weights), skeleton)
     try:
-        return Predictor(model, settings.size, chosen)
+        return Predictor(model, settings.crop, chosen)
     except (RuntimeError, AssertionError) as error:  # no CUDA here, or no such card
         raise InputError(f"cannot use device {device}: {str(error).splitlines()[0]}") from error
 
@@ -93,7 +93,7 @@ class Predictor:
 
     Args:
         model: chain of detector, body and limb refinement; later stages may be absent.
-        size: side of the square crops that it was trained on, in pixels.
+        crop: how it was trained to see a person, or just the side of its square crops in pixels.
         device: where it runs.
 
     Attributes:
@@ -103,12 +103,12 @@ class Predictor:
     """
 
     def __init__(
-        self, model: PoseNet, size: int, device: torch.device | Literal["cpu"] = "cpu"
+        self, model: PoseNet, crop: Crop | int, device: torch.device | Literal["cpu"] = "cpu"
     ) -> None:
         """Move the network to the device."""
         self.device = torch.device(device)
         self.model = model.to(self.device).eval()
-        self.size = size
+        self.crop = Crop(crop) if isinstance(crop, int) else crop
         self.skeleton = model.skeleton
         has = (True, model.body is not None, model.limbs is not None)
         self.stages = tuple(stage for stage, there in zip(STAGES, has, strict=True) if there)
@@ -164,8 +164,8 @@ class Predictor:
             views = [view_box(box) for box in people]
         if not people:
             return {stage: [] for stage in stages}
-        matrices = [crop_matrix(view, self.size) for view in views]
-        crops = np.stack([crop_image(picture, matrix, self.size) for matrix in matrices])
+        matrices = [self.crop.matrix(view) for view in views]
+        crops = np.stack([crop_image(picture, matrix, self.crop.size) for matrix in matrices])
         return {
             stage: [
                 self._person(joints, scores, box, matrix)
@@ -308,7 +308,12 @@ def _picture(image: ndarray | str | Path) -> UInt8[ndarray, "h w 3"]:
     return np.ascontiguousarray(image)
 
 
-def _device(device: str | torch.device | None) -> torch.device:
+def choose_device(device: str | torch.device | None) -> torch.device:
+    """Return a device by name; ``"auto"`` or ``None`` takes a GPU if there is one.
+
+    Raises:
+        InputError: if there is no device of this name.
+    """
     if device in (None, "auto"):
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

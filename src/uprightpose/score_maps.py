@@ -5,15 +5,20 @@ pixels. Score maps lie in [0, 1]; a background map, if any, is the last channel.
 """
 
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from numpy import ndarray
 from torch import Tensor
+from torch.nn import functional
 
+from uprightpose.frames import image_to_map
 from uprightpose.skeletons import Skeleton
+
+Subcell = bool | Literal["quarter"]
+"""How a peak is placed between cells: a parabola, not at all, or a quarter cell (SPEC 1.5)."""
 
 RADIUS_SHARE = 0.15
 """Disk radius over the reference length |left shoulder - right hip| (paper, Sec. 3.4)."""
@@ -66,6 +71,30 @@ def encode_disks(
     return inside.to(joints.dtype)
 
 
+def encode_labels(
+    joints: Float[Tensor, "b k 2"], size: tuple[int, int], radius: Float[Tensor, " b"]
+) -> Int[Tensor, "b h w"]:
+    """Name the class of each cell: the nearest joint within ``radius``, else background ``k``.
+
+    One label per cell, as a softmax needs it: where disks overlap the nearest joint wins
+    (SPEC 1.15).
+
+    Args:
+        joints: cells; a NaN joint is nowhere.
+        size: ``(h, w)`` of the maps.
+        radius: cells, one per person.
+
+    Example:
+        >>> joints = torch.tensor([[[0.0, 0.0], [2.0, 0.0]]])
+        >>> encode_labels(joints, (1, 5), torch.tensor([1.0]))
+        tensor([[[0, 0, 1, 1, 2]]])
+    """
+    far = torch.inf
+    nearest = _squared_distances(joints, size).nan_to_num(far, far).min(dim=1)
+    inside = nearest.values <= radius[:, None, None] ** 2
+    return torch.where(inside, nearest.indices, joints.shape[1])
+
+
 def disk_radius(joints: Float[Tensor, "b k 2"], skeleton: Skeleton) -> Float[Tensor, " b"]:
     """Return ``r = 0.15 |left shoulder - right hip|`` per person, in the joints' unit.
 
@@ -85,7 +114,13 @@ def with_background(maps: Float[Tensor, "b k h w"]) -> Float[Tensor, "b k1 h w"]
     return torch.cat([maps, 1 - maps.amax(dim=1, keepdim=True)], dim=1)
 
 
-def decode(maps: Float[Tensor, "b k h w"], *, sigma: float = 1.0, subcell: bool = True) -> Decoded:
+def decode(
+    maps: Float[Tensor, "b k h w"],
+    *,
+    sigma: float = 1.0,
+    subcell: Subcell = True,
+    upsample: int = 1,
+) -> Decoded:
     """Find each map's joint: Gaussian blur, highest cell, parabola through its neighbors.
 
     Pass the joints' maps only, without background. Nothing flows back (SPEC 1.13).
@@ -93,8 +128,10 @@ def decode(maps: Float[Tensor, "b k h w"], *, sigma: float = 1.0, subcell: bool 
     Args:
         maps: scores in [0, 1].
         sigma: blur in cells; 0 for none.
-        subcell: refine the position by a parabola along x and y; ``False`` is the paper's
-            literal reading.
+        subcell: refine the position by a parabola along x and y; ``"quarter"`` shifts it by a
+            quarter cell towards the higher neighbor; ``False`` is the paper's literal reading.
+        upsample: enlarge the maps so many times first, bilinearly: with ``subcell=False`` and
+            the stride this is how the paper reads joints (SPEC 1.18).
 
     Returns:
         Joints in cells and the unblurred scores there; ties go to the first cell.
@@ -107,18 +144,21 @@ def decode(maps: Float[Tensor, "b k h w"], *, sigma: float = 1.0, subcell: bool 
         tensor([[[4.2267, 2.9961]]])
     """
     maps = full_precision(maps.detach())
-    height, width = maps.shape[-2:]
     with torch.autocast(maps.device.type, enabled=False):  # 8 bits of mantissa bend a peak
-        blurred = blur(maps, sigma) if sigma > 0 else maps
+        if upsample > 1:
+            maps = functional.interpolate(maps, scale_factor=upsample, mode="bilinear")
+        blurred = blur(maps, sigma * upsample) if sigma > 0 else maps
+    height, width = maps.shape[-2:]
     flat = blurred.flatten(2)
     best = flat.argmax(dim=2)
     x, y = best % width, best // width
     joints = torch.stack([x, y], dim=-1).to(maps.dtype)
     if subcell:
-        shift_x = _parabola(flat, best, x, 1, width)
-        shift_y = _parabola(flat, best, y, width, height)
+        shift_x = _shift(flat, best, x, 1, width, subcell)
+        shift_y = _shift(flat, best, y, width, height, subcell)
         joints = joints + torch.stack([shift_x, shift_y], dim=-1)
-    return Decoded(joints, maps.flatten(2).gather(2, best[..., None])[..., 0])
+    scores = maps.flatten(2).gather(2, best[..., None])[..., 0]
+    return Decoded(image_to_map(joints, upsample), scores)
 
 
 def blur(maps: Float[Tensor, "b k h w"], sigma: float) -> Float[Tensor, "b k h w"]:
@@ -146,16 +186,23 @@ def _blur_matrix(length: int, sigma: float) -> Float[ndarray, "n n"]:
     return normed
 
 
-def _parabola(
-    flat: Float[Tensor, "b k hw"], best: Tensor, place: Tensor, step: int, length: int
+def _shift(
+    flat: Float[Tensor, "b k hw"],
+    best: Tensor,
+    place: Tensor,
+    step: int,
+    length: int,
+    subcell: Subcell,
 ) -> Float[Tensor, "b k"]:
-    """Return the vertex of the parabola through a peak and its neighbors along one axis."""
+    """Return how far a peak lies beside its cell along one axis; 0 at the border."""
     inside = (place > 0) & (place < length - 1)
     left, here, right = (
         flat.gather(2, (best + inside * shift)[..., None])[..., 0] for shift in (-step, 0, step)
     )
+    if subcell == "quarter":
+        return torch.where(inside, (right - left).sign() / 4, 0.0)
     bend = left + right - 2 * here
-    shift = (left - right) / (2 * bend.clamp(max=-1e-12))
+    shift = (left - right) / (2 * bend.clamp(max=-1e-12))  # the vertex of the parabola
     return torch.where(inside, shift.clamp(-0.5, 0.5), 0.0)
 
 

@@ -143,6 +143,17 @@ FLIC = _skeleton(
     head="nose neck",
 )
 
+FLIC11 = _skeleton(
+    "flic11",
+    "left_shoulder left_elbow left_wrist right_shoulder right_elbow right_wrist left_hip "
+    "right_hip left_eye right_eye nose",
+    edges=_ARMS
+    + _BOX
+    + "left_shoulder-right_shoulder nose-left_eye nose-right_eye left_eye-right_eye",
+    neck="left_shoulder right_shoulder",
+    head="nose left_eye right_eye",
+)
+
 COCO = _skeleton(
     "coco",
     "nose left_eye right_eye left_ear right_ear left_shoulder right_shoulder left_elbow "
@@ -157,4 +168,4 @@ COCO = _skeleton(
     head="nose left_eye right_eye left_ear right_ear",
 )
 
-SKELETONS = {skeleton.name: skeleton for skeleton in (LSP, FLIC, MPII, COCO)}
+SKELETONS = {skeleton.name: skeleton for skeleton in (LSP, FLIC, FLIC11, MPII, COCO)}

@@ -2,82 +2,105 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from uprightpose.data.sample import Labels
+from uprightpose.baselines import BranchedRefiner, TypeSupervisedRefiner
 from uprightpose.data.writing import write_whole
 from uprightpose.detectors.compact import CompactDetector
+from uprightpose.detectors.fcn import FCN
+from uprightpose.detectors.hourglass import Hourglass
+from uprightpose.detectors.resnet import ResNetDetector
 from uprightpose.errors import InputError
 from uprightpose.model import STAGES, PoseNet
-from uprightpose.refine import BodyRefiner, LimbRefiner
+from uprightpose.pose_types import TYPES
+from uprightpose.refine import BodyRefiner, Init, LimbRefiner
+from uprightpose.settings import HEAD_WIDTHS, Settings
 from uprightpose.skeletons import SKELETONS, Skeleton
 
 FORMAT = "uprightpose-1"
 """Names the settings in every file; a file without it is refused."""
 
 
-@dataclass(frozen=True)
-class Settings:
-    """All that is needed to build a network again; stored with its weights.
+def build(
+    settings: Settings,
+    *,
+    pretrained: bool = False,
+    init: Init = "he",
+    centers: Float[np.ndarray, "t k 2"] | None = None,
+) -> PoseNet:
+    """Build the network.
 
-    Attributes:
-        skeleton: name of the skeleton.
-        labels: whose left and right it was taught, ``"pc"`` or ``"oc"``.
-        size: side of the square crops it was trained on, in pixels.
-        trunk: timm's name.
-        head_width: channels of the detector's head at stride 4.
-        refine_width: channels of the refinement networks.
-        kernels: sides of their large kernels.
-        canvas: side of the body frame over the image maps' side.
-        limb_canvas: side of a limb's frame over the image maps' side.
-        normalize: ``False`` for the control that refines without turning anything.
-        residual: refinement adds to the incoming maps.
-        last: last trained stage, a name of :data:`uprightpose.model.STAGES`; later ones are
-            not built.
+    Args:
+        settings: what to build.
+        pretrained: start the trunk from timm's weights.
+        init: how refinement starts.
+        centers: pose types of the baselines; weights that are loaded bring their own.
     """
-
-    skeleton: str = "lsp"
-    labels: Labels = "pc"
-    size: int = 128
-    trunk: str = "resnet18"
-    head_width: int = 64
-    refine_width: int = 128
-    kernels: tuple[int, ...] = (9, 15, 15)
-    canvas: float = 1.5
-    limb_canvas: float = 1.5
-    normalize: bool = True
-    residual: bool = False
-    last: str = "limbs"
-
-
-def build(settings: Settings, *, pretrained: bool = False) -> PoseNet:
-    """Build the network; ``pretrained`` starts the trunk from timm's weights."""
     skeleton = SKELETONS[settings.skeleton]
-    shape: dict[str, Any] = {
+    network: dict[str, Any] = {
         "width": settings.refine_width,
         "kernels": settings.kernels,
-        "canvas": settings.canvas,
-        "normalize": settings.normalize,
+        "large_layers": settings.large_layers,
+        "pairs": settings.pairs,
         "residual": settings.residual,
+        "init": init,
     }
-    detector = CompactDetector(
-        len(skeleton.joints) + 1, settings.trunk, settings.head_width, pretrained=pretrained
-    )
-    body = BodyRefiner(skeleton, **shape) if settings.last != "detector" else None
-    limbs = None
+    frame: dict[str, Any] = {"canvas": settings.canvas, "in_place": settings.in_place}
+    body: torch.nn.Module | None = None
+    limbs: LimbRefiner | None = None
+    if settings.last != "detector":
+        if settings.baseline == "none":
+            body = BodyRefiner(skeleton, normalize=settings.normalize, **frame, **network)
+        else:
+            kind = {"type-supervision": TypeSupervisedRefiner, "multi-branch": BranchedRefiner}
+            blank = np.zeros((TYPES, len(skeleton.joints), 2))
+            given = blank if centers is None else centers
+            body = kind[settings.baseline](skeleton, given, **network)
     if settings.last == "limbs":
         limbs = LimbRefiner(
-            skeleton, limb_canvas=settings.limb_canvas, upright=settings.normalize, **shape
+            skeleton,
+            limb_canvas=settings.limb_canvas,
+            upright=settings.normalize,
+            normalize=settings.normalize_limbs,
+            semi_global=settings.semi_global,
+            limb_inputs=settings.limb_inputs,
+            share_sides=settings.share_sides,
+            **frame,
+            **network,
         )
-    return PoseNet(skeleton, detector, body, limbs)
+    return PoseNet(skeleton, build_detector(settings, pretrained=pretrained), body, limbs)
+
+
+def build_detector(settings: Settings, *, pretrained: bool = False) -> torch.nn.Module:
+    """Build the detector alone; ``pretrained`` starts its trunk from timm's weights."""
+    joints = len(SKELETONS[settings.skeleton].joints)
+    trunk, width = settings.trunk, settings.head_width or HEAD_WIDTHS[settings.detector]
+    match settings.detector:
+        case "fcn":
+            return FCN(
+                joints + 1,
+                trunk,
+                width,
+                variant=settings.variant,
+                loss_stride=settings.loss_stride,
+                fc6_kernel=settings.fc6_kernel,
+                pretrained=pretrained,
+            )
+        case "resnet":
+            return ResNetDetector(joints, trunk, pretrained=pretrained)
+        case "hourglass":
+            return Hourglass(joints, settings.stacks, width)
+        case _:
+            return CompactDetector(joints + 1, trunk, width, pretrained=pretrained)
 
 
 def save_weights(model: PoseNet, settings: Settings, path: Path, *, half: bool = True) -> None:

@@ -20,7 +20,7 @@ from uprightpose.data.augment import (
 )
 from uprightpose.data.images import MEAN_COLOR, crop_image
 from uprightpose.data.lsp import observer_centric
-from uprightpose.frames import apply_affine, whole_image_box
+from uprightpose.frames import Crop, apply_affine, whole_image_box
 from uprightpose.skeletons import LSP
 
 SIZE = 96
@@ -61,7 +61,7 @@ class TestMovingTogether:
     @given(drawn=DRAWS, x=st.floats(45, 85), y=st.floats(30, 60))
     def test_a_dot_stays_under_its_joint(self, drawn, x, y):
         draw = Draw(**drawn)
-        matrix = augmented_matrix(whole_image_box(IMAGE), SIZE, draw)
+        matrix = augmented_matrix(whole_image_box(IMAGE), Crop(SIZE), draw)
         joints = move_joints(joints_at((x, y)), matrix, LSP.mirror)
         joint = joints[LSP.mirror[11] if draw.flip else 11]
         crop = crop_image(picture((x, y)), matrix, SIZE)
@@ -70,7 +70,7 @@ class TestMovingTogether:
     def test_also_where_the_picture_is_averaged_down(self):
         large = np.repeat(np.repeat(picture((70, 40)), 6, axis=0), 6, axis=1)
         dot = 6 * (np.array([70, 40]) + 0.5) - 0.5
-        matrix = augmented_matrix(whole_image_box(large.shape[:2]), SIZE, Draw(angle=0.5))
+        matrix = augmented_matrix(whole_image_box(large.shape[:2]), Crop(SIZE), Draw(angle=0.5))
         crop = crop_image(large, matrix, SIZE)
         assert np.abs(place_of_dot(crop) - apply_affine(matrix, dot[None])[0]).max() < 0.25
 
@@ -86,7 +86,7 @@ class TestMovingTogether:
             Draw(angle=math.pi / 2, flip=True): (middle, middle - 10),
         }
         for draw, expected in cases.items():
-            found = apply_affine(augmented_matrix(box, 80, draw), dot)
+            found = apply_affine(augmented_matrix(box, Crop(80), draw), dot)
             assert_allclose(found, [expected], atol=1e-9, err_msg=str(draw))
 
 
@@ -95,7 +95,7 @@ class TestMoveJoints:
 
     def test_flip_swaps_sides(self):
         joints = np.random.default_rng(0).uniform(0, 60, size=(14, 2))
-        matrix = augmented_matrix((0, 0, 60, 60), 60, Draw(flip=True))
+        matrix = augmented_matrix((0, 0, Crop(60), 60), 60, Draw(flip=True))
         moved = move_joints(joints, matrix, LSP.mirror)
         for name, joint in zip(LSP.joints, moved, strict=True):
             other = LSP.joints[LSP.mirror[LSP.joints.index(name)]]
@@ -104,13 +104,13 @@ class TestMoveJoints:
 
     def test_turns_swap_nothing(self):
         joints = np.random.default_rng(0).uniform(0, 60, size=(14, 2))
-        matrix = augmented_matrix((0, 0, 60, 60), 60, Draw(angle=math.pi))
+        matrix = augmented_matrix((0, 0, Crop(60), 60), 60, Draw(angle=math.pi))
         assert_allclose(move_joints(joints, matrix, LSP.mirror), 59 - joints)
 
     def test_absent_joints_stay_absent_on_their_side(self):
         joints = np.zeros((14, 2))
         joints[11] = np.nan
-        matrix = augmented_matrix((0, 0, 60, 60), 60, Draw(flip=True))
+        matrix = augmented_matrix((0, 0, Crop(60), 60), 60, Draw(flip=True))
         absent = np.isnan(move_joints(joints, matrix, LSP.mirror)).all(axis=1)
         assert np.flatnonzero(absent).tolist() == [LSP.mirror[11]]
 
@@ -119,7 +119,7 @@ class TestMoveJoints:
         """'OC labels need no change under rotation'; nor under mirroring with exchange."""
         draw = Draw(**drawn)
         joints, _ = observer_centric(np.random.default_rng(5).uniform(0, 60, size=(14, 2)))
-        moved = move_joints(joints, augmented_matrix((0, 0, 60, 60), 60, draw), LSP.mirror)
+        moved = move_joints(joints, augmented_matrix((0, 0, Crop(60), 60), 60, draw), LSP.mirror)
         assert observer_centric(moved)[1] == list(range(14))
 
 

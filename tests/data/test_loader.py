@@ -14,6 +14,7 @@ from uprightpose.data.images import MEAN_COLOR
 from uprightpose.data.loader import MARGIN, SampleStream, Steps, collate, pack_samples
 from uprightpose.data.sample import Sample, State
 from uprightpose.errors import InputError
+from uprightpose.frames import Crop
 from uprightpose.skeletons import LSP
 
 SIZE = 48
@@ -52,7 +53,7 @@ def pack(samples, tmp_path):
 
 
 def stream(pack, augmentation=ALL, seed=0) -> SampleStream:
-    return SampleStream(pack, LSP.mirror, SIZE, augmentation, seed)
+    return SampleStream(pack, LSP, Crop(SIZE), augmentation, seed)
 
 
 def place_of_dot(image: np.ndarray) -> np.ndarray:

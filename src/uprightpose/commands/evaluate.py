@@ -2,33 +2,50 @@
 
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from jsonargparse import ArgumentParser, Namespace
 
 from uprightpose.commands.intervals import add_intervals, read_draws
 from uprightpose.errors import InputError
 
+if TYPE_CHECKING:
+    from uprightpose.evaluate import Network
+
 
 def add(subcommands: Any) -> None:
     """Declare the command."""
     parser = ArgumentParser(
-        description="Run models on LSP's test pictures and print the paper's table, stage by "
-        "stage, by body angle, and on pictures turned over the full circle."
+        description="Run models on a dataset's test pictures and print the paper's table, stage "
+        "by stage, by body angle, and on pictures turned over the full circle."
     )
-    parser.add_argument("folder", type=str, help="LSP: images/ and joints.mat")
+    parser.add_argument("folder", type=str, help="LSP, LSPET, FLIC, MPII or COCO")
     parser.add_argument(
         "--weights",
         type=str,
         nargs="+",
         default=["compact"],
         metavar="[TITLE=]WEIGHTS",
-        help="names of shipped weights, or files; the first is compared with the others",
+        help="names of shipped weights, files, or recipes (.yaml), whose networks are then "
+        "untrained; the first is compared with the others",
     )
     parser.add_argument(
         "--labels", type=Literal["pc", "oc"], default="pc", help="those of the training"
     )
+    parser.add_argument(
+        "--protocol",
+        type=Literal["lsp", "flic", "mpii-official", "mpii-valid", "mpii-hrnet"],
+        help="by default the dataset's own; lsp for LSPET and COCO, whose joints are mapped",
+    )
+    parser.add_argument(
+        "--reading",
+        type=Literal["parabola", "quarter", "paper"],
+        default="parabola",
+        help="of joints between cells; paper: maps enlarged to the crop's pixels, highest one",
+    )
+    parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda, ...")
     add_intervals(parser)
     parser.add_argument("--out", type=str, help="also write OUT.md and OUT.json")
     subcommands.add_subcommand("evaluate", parser, help="model + dataset -> the paper's tables")
@@ -36,23 +53,17 @@ def add(subcommands: Any) -> None:
 
 def run(arguments: Namespace) -> None:
     """Run the command."""
-    from uprightpose.data.lsp import read_lsp
+    from uprightpose.data.folders import read_folder
     from uprightpose.data.writing import make_folder, write_whole
-    from uprightpose.evaluate import evaluate, format_report, report_json
-    from uprightpose.predict import weights_file
+    from uprightpose.evaluate import evaluate, format_report, held_out, protocol_of, report_json
 
     if arguments.out:
         make_folder(Path(arguments.out).parent)
-    samples = [s for s in read_lsp(Path(arguments.folder), arguments.labels) if s.split == "test"]
-    weights: dict[str, Path] = {}
-    for text in arguments.weights:
-        title, _, name = ("", "", text) if Path(text).is_file() else text.rpartition("=")
-        title = title or Path(name).stem
-        if title in weights:
-            raise InputError(f"--weights: two are called {title}; name them: TITLE={name}")
-        weights[title] = weights_file(name)
     draws = read_draws(arguments.intervals)
-    report = evaluate(weights, samples, arguments.labels, draws=draws)
+    samples = held_out(read_folder(Path(arguments.folder), arguments.labels))
+    networks = _networks(arguments.weights, arguments.device)
+    protocol = arguments.protocol or protocol_of(samples)
+    report = evaluate(networks, samples, protocol, draws=draws, reading=arguments.reading)
     text = format_report(report)
     print(text)
     if arguments.out:
@@ -61,3 +72,32 @@ def run(arguments: Namespace) -> None:
         write_whole(page, f"Made by `{command}`\n\n{text}".encode())
         write_whole(numbers, report_json(report).encode())
         print(f"results: {page}, {numbers}")
+
+
+def _networks(texts: Sequence[str], device: str) -> dict[str, "Network"]:
+    """Return the network of every ``[TITLE=]WEIGHTS``, by its title."""
+    networks: dict[str, Network] = {}
+    for text in texts:
+        title, _, name = ("", "", text) if Path(text).is_file() else text.rpartition("=")
+        title = title or Path(name).stem
+        if title in networks:
+            raise InputError(f"--weights: two are called {title}; name them: TITLE={name}")
+        networks[title] = _network(name, device)
+    return networks
+
+
+def _network(name: str, device: str) -> "Network":
+    from uprightpose.predict import choose_device, weights_file
+    from uprightpose.weights import load_weights
+
+    if not name.endswith((".yaml", ".yml")):
+        model, settings = load_weights(weights_file(name))
+        return model.to(choose_device(device)), settings
+    import torch
+
+    from uprightpose.train.recipe import read_recipe
+    from uprightpose.weights import build
+
+    settings = read_recipe(Path(name)).settings()
+    torch.manual_seed(0)
+    return build(settings).to(choose_device(device)).eval(), settings

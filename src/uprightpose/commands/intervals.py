@@ -7,7 +7,7 @@ from uprightpose.errors import InputError
 
 def add_intervals(parser: ArgumentParser) -> None:
     """Declare ``--intervals``."""
-    from uprightpose.metrics import DRAWS
+    from uprightpose.statistics import DRAWS
 
     parser.add_argument(
         "--intervals",

@@ -16,7 +16,7 @@ def add(subcommands: Any) -> None:
         description="Train by a recipe, stage by stage; called again, it goes on where it stopped.",
     )
     parser.add_argument("--recipe", action="config", help="YAML file; options override its keys")
-    parser.add_class_arguments(Recipe, fail_untyped=False)
+    parser.add_class_arguments(Recipe, fail_untyped=False, skip={"last"})
     subcommands.add_subcommand("train", parser, help="recipe -> weights")
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from numpy import ndarray
 
-from uprightpose.frames import apply_affine, crop_matrix
+from uprightpose.frames import Crop, apply_affine
 
 
 @dataclass(frozen=True)
@@ -95,10 +95,10 @@ def cover(image: UInt8[ndarray, "s s 3"], draw: Draw, color: Sequence[int]) -> N
         image[top:bottom, left:right] = color
 
 
-def augmented_matrix(box: Sequence[float], size: int, draw: Draw) -> Float[ndarray, "2 3"]:
+def augmented_matrix(box: Sequence[float], crop: Crop, draw: Draw) -> Float[ndarray, "2 3"]:
     """Return the map from image pixels to the augmented crop of ``box``."""
-    matrix = crop_matrix(box, size, angle=draw.angle, scale=draw.scale, flip=draw.flip)
-    matrix[:, 2] += np.multiply(draw.shift, size)
+    matrix = crop.matrix(box, angle=draw.angle, scale=draw.scale, flip=draw.flip)
+    matrix[:, 2] += np.multiply(draw.shift, crop.size)
     return matrix
 
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from numpy import ndarray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
@@ -31,10 +31,16 @@ from uprightpose.data.augment import (
 from uprightpose.data.images import MEAN_COLOR, crop_image, read_image
 from uprightpose.data.sample import Sample
 from uprightpose.errors import InputError
-from uprightpose.frames import apply_affine, crop_matrix, whole_image_box
+from uprightpose.frames import Crop, Resize, apply_affine, whole_image_box
+from uprightpose.pose_types import nearest_type
+from uprightpose.skeletons import Skeleton
 
 MARGIN = 1.5
 """Side of a packed picture over the side of the person's box: room to turn and shrink."""
+
+
+TRIES = 20
+"""Augmentations drawn at most until a pose is of the wanted type."""
 
 
 class Batch(NamedTuple):
@@ -44,11 +50,13 @@ class Batch(NamedTuple):
         images: ``(b, 3, s, s)`` RGB, 0 to 255, uint8.
         joints: ``(b, k, 2)`` crop pixels; NaN where absent.
         state: ``(b, k)`` values of :class:`uprightpose.data.sample.State`.
+        item: ``(b,)`` places of the people in the pack.
     """
 
     images: UInt8[Tensor, "b 3 s s"]
     joints: Float[Tensor, "b k 2"]
     state: UInt8[Tensor, "b k"]
+    item: Int[Tensor, " b"]
 
 
 @dataclass(frozen=True)
@@ -68,7 +76,9 @@ class Pack:
     box: tuple[float, float, float, float]
 
 
-def pack_samples(samples: Sequence[Sample], size: int, cache: Path) -> Pack:
+def pack_samples(
+    samples: Sequence[Sample], size: int, cache: Path, resize: Resize = "letterbox"
+) -> Pack:
     """Decode every picture once and keep the result in ``cache``; later calls only map it.
 
     Args:
@@ -76,16 +86,17 @@ def pack_samples(samples: Sequence[Sample], size: int, cache: Path) -> Pack:
         size: side in pixels that the person's box has in the pack; the pack's pictures are
             :data:`MARGIN` times larger.
         cache: folder for the pixels, one pair of files per set of samples and size.
+        resize: whether boxes keep their proportions.
 
     Raises:
         InputError: if there are no samples, a picture is bad or the cache cannot be written.
     """
     if not samples:
         raise InputError("no samples to train on: name at least one dataset folder")
-    path = cache / f"{_fingerprint(samples, size)}.npy"
+    path = cache / f"{_fingerprint(samples, size, resize)}.npy"
     matrices = path.with_suffix(".matrices.npy")
     if not (path.exists() and matrices.exists()):
-        _write_pack(samples, size, path, matrices)
+        _write_pack(samples, size, path, matrices, resize)
     pixels = np.load(path, mmap_mode="r")
     maps = np.load(matrices)
     joints = np.stack(
@@ -96,7 +107,9 @@ def pack_samples(samples: Sequence[Sample], size: int, cache: Path) -> Pack:
     return Pack(pixels, joints, state, (edge, edge, float(size), float(size)))
 
 
-def _write_pack(samples: Sequence[Sample], size: int, path: Path, matrices: Path) -> None:
+def _write_pack(
+    samples: Sequence[Sample], size: int, path: Path, matrices: Path, resize: Resize
+) -> None:
     """Write the pixels through a temporary file, so that a broken run leaves nothing behind."""
     side = 2 * round(size * MARGIN / 2)
     maps = np.empty((len(samples), 2, 3))
@@ -108,7 +121,7 @@ def _write_pack(samples: Sequence[Sample], size: int, path: Path, matrices: Path
         for i, sample in enumerate(tqdm(samples, desc="packing pictures", unit="img")):
             image = read_image(sample.image)
             box = sample.box or whole_image_box((image.shape[0], image.shape[1]))
-            maps[i] = crop_matrix(box, side, scale=size / side)
+            maps[i] = Crop(side, size, resize).matrix(box)
             pixels[i] = crop_image(image, maps[i], side)
         pixels.flush()
         np.save(matrices, maps)
@@ -120,12 +133,13 @@ def _write_pack(samples: Sequence[Sample], size: int, path: Path, matrices: Path
             partial.unlink(missing_ok=True)
 
 
-def _fingerprint(samples: Sequence[Sample], size: int) -> str:
+def _fingerprint(samples: Sequence[Sample], size: int, resize: Resize) -> str:
     """Return a name that changes with the pictures, their boxes or the size.
 
     A picture file counts by its path and length: LSP's two variants share their names.
     """
-    digest = hashlib.sha256(f"{size}|{MARGIN}".encode())
+    stretched = "" if resize == "letterbox" else f"|{resize}"
+    digest = hashlib.sha256(f"{size}|{MARGIN}{stretched}".encode())
     for sample in samples:
         length = sample.image.stat().st_size if sample.image.is_file() else -1
         digest.update(f"{sample.image}|{length}|{sample.box}".encode())
@@ -136,56 +150,98 @@ class SampleStream(Dataset[Batch]):
     """Augmented samples without end: item ``i`` is a function of ``seed`` and ``i``.
 
     Every block of ``n`` items is one permutation of the ``n`` packed samples.
+
+    Args:
+        pack: pictures and joints.
+        skeleton: of the joints.
+        crop: what a network sees of a packed picture.
+        augmentation: ``None`` leaves pictures upright.
+        seed: of order and augmentation.
+        items: places of the people to draw from; all by default.
+        centers: draw each picture's augmentation again until the pose is of its turn's type:
+            the baselines' "extra augmentation" (SPEC 1.14).
     """
 
     def __init__(
         self,
         pack: Pack,
-        mirror: Sequence[int],
-        size: int,
+        skeleton: Skeleton,
+        crop: Crop,
         augmentation: Augmentation | None,
         seed: int = 0,
+        *,
+        items: Int[ndarray, " m"] | None = None,
+        centers: Float[ndarray, "t k 2"] | None = None,
     ) -> None:
-        """Augment ``pack`` into crops of ``size`` pixels; ``None`` leaves pictures upright."""
-        self.pack, self.mirror, self.size = pack, tuple(mirror), size
+        """Augment ``pack`` into crops."""
+        self.pack, self.skeleton, self.crop = pack, skeleton, crop
         self.augmentation, self.seed = augmentation, seed
+        self.items = np.arange(len(pack.joints)) if items is None else items
+        self.centers = centers
         self._epoch, self._order = -1, np.arange(0)
 
     def __getitem__(self, index: int) -> Batch:
         """Return item ``index`` as a :class:`Batch` without batch dimension."""
-        epoch, place = divmod(index, len(self.pack.joints))
+        epoch, place = divmod(index, len(self.items))
         if epoch != self._epoch:
             shuffle = np.random.default_rng((self.seed, 0, epoch))
-            self._epoch, self._order = epoch, shuffle.permutation(len(self.pack.joints))
+            self._epoch, self._order = epoch, shuffle.permutation(self.items)
         item = int(self._order[place])
-        draw = Draw()
-        if self.augmentation is not None:
-            random = np.random.default_rng((self.seed, 1, index))
-            draw = draw_augmentation(self.augmentation, random)
-        matrix = augmented_matrix(self.pack.box, self.size, draw)
-        image = crop_image(self.pack.pixels[item], matrix, self.size)
+        draw, matrix, joints = self._drawn(index, self.pack.joints[item])
+        image = crop_image(self.pack.pixels[item], matrix, self.crop.size)
         cover(image, draw, MEAN_COLOR)
-        joints = move_joints(self.pack.joints[item], matrix, self.mirror)
         state = self.pack.state[item]
-        state = state[list(self.mirror)] if draw.flip else state
+        state = state[list(self.skeleton.mirror)] if draw.flip else state
         return Batch(
             torch.from_numpy(image).permute(2, 0, 1),
             torch.from_numpy(joints).float(),
             torch.from_numpy(state.copy()),
+            torch.tensor(item),
         )
+
+    def _drawn(
+        self, index: int, joints: Float[ndarray, "k 2"]
+    ) -> tuple[Draw, Float[ndarray, "2 3"], Float[ndarray, "k 2"]]:
+        """Return an augmentation, its map and the joints that it moved."""
+        random = np.random.default_rng((self.seed, 1, index))
+        for _ in range(1 if self.centers is None else TRIES):
+            draw = Draw()
+            if self.augmentation is not None:
+                draw = draw_augmentation(self.augmentation, random)
+            matrix = augmented_matrix(self.pack.box, self.crop, draw)
+            moved = move_joints(joints, matrix, self.skeleton.mirror)
+            if self.centers is None:
+                break
+            found = nearest_type(moved[None], self.centers, skeleton=self.skeleton)[0]
+            if found == index % len(self.centers):
+                break
+        return draw, matrix, moved
 
 
 class Steps(Sampler[list[int]]):
-    """Batches of consecutive indices of a stream, of ``stop`` steps those from ``start`` on."""
+    """Batches of consecutive indices of a stream, of ``stop`` steps those from ``start`` on.
 
-    def __init__(self, start: int, stop: int, batch_size: int) -> None:
+    Args:
+        start: first step; the batches before are not read.
+        stop: number of steps.
+        batch_size: people per step, over all processes.
+        part: which of ``parts`` equal, consecutive parts of each batch this process reads.
+        parts: number of processes.
+    """
+
+    def __init__(
+        self, start: int, stop: int, batch_size: int, part: int = 0, parts: int = 1
+    ) -> None:
         """Skip the batches before ``start``; none of them is read."""
         self.start, self.stop, self.batch_size = start, stop, batch_size
+        self.part, self.parts = part, parts
 
     def __iter__(self) -> Iterator[list[int]]:
         """Yield lists of stream indices."""
+        own = self.batch_size // self.parts
         for step in range(self.start, self.stop):
-            yield list(range(step * self.batch_size, (step + 1) * self.batch_size))
+            first = step * self.batch_size + self.part * own
+            yield list(range(first, first + own))
 
     def __len__(self) -> int:
         """Return the number of steps, skipped ones included, as Lightning counts them."""

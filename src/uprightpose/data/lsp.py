@@ -14,13 +14,16 @@ from numpy import ndarray
 
 from uprightpose.data.sample import Labels, Sample, State
 from uprightpose.errors import InputError
-from uprightpose.skeletons import LSP
+from uprightpose.skeletons import LSP, Skeleton
 
 LSP_TRAIN = 1000
 """Images 1-1000 are for training, 1001-2000 for the test."""
 
 PERSON_SHARE = 0.756
 """A person's extent over the side of a picture in LSP; LSPET is cropped to it (SPEC 1.18)."""
+
+_ABOVE = ("shoulder", "elbow", "wrist", "eye", "ear")
+_BELOW = ("hip", "knee", "ankle")
 
 
 def read_lsp(folder: Path, labels: Labels = "pc") -> list[Sample]:
@@ -75,20 +78,58 @@ def person_box(joints: Float[ndarray, "k 2"]) -> tuple[float, float, float, floa
         ``(x, y, w, h)`` in edge coordinates of the image.
     """
     low, high = np.nanmin(joints, axis=0), np.nanmax(joints, axis=0) + 1.0
+    return square_about(low, high)
+
+
+def square_about(
+    low: Float[ndarray, " 2"], high: Float[ndarray, " 2"]
+) -> tuple[float, float, float, float]:
+    """Return the square about a tight box that shows the person as large as LSP does.
+
+    Args:
+        low: left and top of the box, in edge coordinates.
+        high: right and bottom.
+
+    Example:
+        >>> box = square_about(np.array([10.0, 0.0]), np.array([30.0, 75.6]))
+        >>> [round(value, 3) for value in box]
+        [-30.0, -12.2, 100.0, 100.0]
+    """
     side = max(float((high - low).max()), 2.0) / PERSON_SHARE
     x, y = (low + high) / 2 - side / 2
     return (float(x), float(y), side, side)
 
 
-def observer_centric(joints: Float[ndarray, "k 2"]) -> tuple[Float[ndarray, "k 2"], list[int]]:
+def with_labels(sample: Sample, labels: Labels) -> Sample:
+    """Return a sample with the sides named as asked for, by :func:`observer_centric`.
+
+    Raises:
+        InputError: if person-centric sides are asked for and only the observer's are known.
+    """
+    if sample.labels == labels:
+        return sample
+    if labels == "pc":
+        raise InputError(
+            f"{sample.source} {sample.id}: expected person-centric labels, found observer-centric "
+            "ones, from which they cannot be told: ask for oc"
+        )
+    joints, order = observer_centric(sample.joints, sample.skeleton)
+    return replace(sample, joints=joints, state=sample.state[order], labels=labels)
+
+
+def observer_centric(
+    joints: Float[ndarray, "k 2"], skeleton: Skeleton = LSP
+) -> tuple[Float[ndarray, "k 2"], list[int]]:
     """Exchange left and right where the upright body would show them the other way round.
 
     "Left" becomes the side on the viewer's right once the body is upright; arms and legs
     are decided separately (SPEC 4.3; exact on all 2000 published LSP labels). Where a
-    shoulder or hip is absent nothing is exchanged.
+    shoulder or hip is absent nothing is exchanged. Eyes and ears, which LSP does not have,
+    go with the arms.
 
     Args:
-        joints: LSP joints, person-centric.
+        joints: person-centric.
+        skeleton: their order.
 
     Returns:
         The joints, and the order ``(k,)`` in which they were taken, to reorder states alike.
@@ -99,15 +140,15 @@ def observer_centric(joints: Float[ndarray, "k 2"]) -> tuple[Float[ndarray, "k 2
         >>> observer_centric(upright)[1][8:10]
         [9, 8]
     """
-    right_shoulder, left_shoulder, right_hip, left_hip = (joints[i] for i in (8, 9, 2, 3))
+    left_shoulder, right_shoulder, left_hip, right_hip = (joints[i] for i in skeleton.torso)
     axis = (right_shoulder + left_shoulder) / 2 - (right_hip + left_hip) / 2
     order = list(range(len(joints)))
-    arms, legs = (6, 7, 8, 9, 10, 11), (0, 1, 2, 3, 4, 5)
-    across = ((left_shoulder - right_shoulder, arms), (left_hip - right_hip, legs))
-    for side, limbs in across:
+    across = ((left_shoulder - right_shoulder, _ABOVE), (left_hip - right_hip, _BELOW))
+    for side, parts in across:
         if axis[0] * side[1] - axis[1] * side[0] < 0:
-            for joint in limbs:
-                order[joint] = LSP.mirror[joint]
+            for joint, name in enumerate(skeleton.joints):
+                if name.partition("_")[2] in parts:
+                    order[joint] = skeleton.mirror[joint]
     return joints[order], order
 
 

@@ -1,7 +1,7 @@
 """The LightningModule of one stage; Lightning runs the loop."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import lightning
 import torch
@@ -11,10 +11,9 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from uprightpose.data.loader import Batch, SampleStream, Steps, collate
-from uprightpose.losses import framed_loss, truth
+from uprightpose.framed import FramedMaps
+from uprightpose.losses import Truth, framed_loss, truth
 from uprightpose.model import STAGES, Outputs, PoseNet
-from uprightpose.normalize import Rotation
-from uprightpose.refine import FramedMaps
 from uprightpose.train.recipe import Recipe
 from uprightpose.train.stages import Stage
 
@@ -27,10 +26,19 @@ class StageModule(lightning.LightningModule):
         stage: what learns and which losses count.
         recipe: rates, optimizer, targets.
         frozen: parts that never learn.
+        folds: detectors that make the maps of the people that they were not trained on, person
+            ``i`` of ``n`` those of detector ``i * folds // n``; none for the network's own.
+        people: ``n``.
     """
 
     def __init__(
-        self, model: PoseNet, stage: Stage, recipe: Recipe, frozen: Iterable[nn.Module] = ()
+        self,
+        model: PoseNet,
+        stage: Stage,
+        recipe: Recipe,
+        frozen: Iterable[nn.Module] = (),
+        folds: Sequence[nn.Module] = (),
+        people: int = 1,
     ) -> None:
         """Mark what learns."""
         super().__init__()
@@ -39,6 +47,10 @@ class StageModule(lightning.LightningModule):
         self.steps: int = getattr(recipe, f"{stage.name}_steps")
         self._fixed = [getattr(model, name) for name in STAGES if name not in stage.learns]
         self._fixed = [part for part in (*self._fixed, *frozen) if part is not None]
+        self._folds, self._people = tuple(folds), people  # a tuple: no part of the checkpoint
+        if recipe.freeze_norms:
+            norms = nn.modules.batchnorm._BatchNorm
+            self._fixed += [part for part in model.detector.modules() if isinstance(part, norms)]
         model.requires_grad_(True)
         for part in self._fixed:
             part.requires_grad_(False)
@@ -48,15 +60,19 @@ class StageModule(lightning.LightningModule):
         self.train()
         for part in self._fixed:
             part.eval()
+        for fold in self._folds:
+            fold.to(self.device).eval()
 
     def training_step(self, batch: Batch, _index: int) -> Tensor:
         """Return the sum of the stage's losses."""
         images = batch.images.float().contiguous(memory_format=torch.channels_last)
-        outputs = self.model(images, last=self.stage.losses[-1])
+        levels = self._out_of_fold(images, batch.item) if self._folds else self.model.detect(images)
+        types = self._types(batch)
+        outputs = self.model.refine(levels, self.stage.losses[-1], types)
         with torch.autocast(self.device.type, enabled=False):
-            losses = self._losses(outputs, batch)
+            losses = self._losses(outputs, batch, types)
         for name, loss in losses.items():
-            self.log(name, loss)
+            self.log(name, loss, sync_dist=self.recipe.processes > 1)
         return torch.stack(list(losses.values())).sum()
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
@@ -64,14 +80,8 @@ class StageModule(lightning.LightningModule):
         recipe = self.recipe
         rate = recipe.fine_tune_rate if self.stage.fine_tune else recipe.rate
         learning = [value for value in self.parameters() if value.requires_grad]
-        optimizer: torch.optim.Optimizer
-        if recipe.optimizer == "adam":
-            optimizer = torch.optim.AdamW(learning, rate, weight_decay=recipe.weight_decay)
-        else:
-            optimizer = torch.optim.SGD(
-                learning, rate, momentum=0.9, weight_decay=recipe.weight_decay
-            )
-        factor = {"cosine": cosine, "steps": drops}[recipe.schedule]
+        factor = {"cosine": cosine, "drops": drops, "constant": constant}[recipe.factor]
+        optimizer = _optimizer(recipe, learning, rate)
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: factor(step / self.steps)
         )
@@ -80,28 +90,65 @@ class StageModule(lightning.LightningModule):
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
 
-    def _losses(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
-        recipe, skeleton, stride = self.recipe, self.model.skeleton, self.model.stride
-        everyone = truth(batch.joints, batch.state, visible_only=False)
+    def _losses(self, outputs: Outputs, batch: Batch, types: Tensor | None) -> dict[str, Tensor]:
+        """Return the sum of each stage's losses, by the name of the stage."""
+        everyone = truth(batch.joints, batch.state, "drawn", types)
         losses = {}
         for name in self.stage.losses:
-            parts = list(outputs.parts(name))
-            goal = everyone
-            strides = [stride] * len(parts)
             if name == "detector":
-                goal = truth(batch.joints, batch.state, visible_only=recipe.visible_only)
-                parts = [self._framed(level) for level in outputs.levels]
-                strides = [batch.images.shape[-1] // p.scores.shape[-1] for p in parts]
-            terms = [
-                framed_loss(part, goal, s, skeleton, recipe.target, recipe.sigma)
-                for part, s in zip(parts, strides, strict=True)
-            ]
+                terms = self._detector_losses(outputs, batch)
+            else:
+                terms = [
+                    self._loss(part, everyone, self.model.stride) for part in outputs.parts(name)
+                ]
             losses[name] = torch.stack(terms).sum()
         return losses
 
-    def _framed(self, scores: Tensor) -> FramedMaps:
-        joints = tuple(range(len(self.model.skeleton.joints)))
-        return FramedMaps(scores, Rotation.none(scores), joints)
+    def _detector_losses(self, outputs: Outputs, batch: Batch) -> list[Tensor]:
+        """Return the losses of the phase in which the detector's training stands (SPEC 1.16)."""
+        phases: tuple[tuple[str, ...], ...] = self.model.detector.phases  # type: ignore[assignment]
+        alone = self.stage.losses == ("detector",)
+        phase = int(len(phases) * self.global_step / self.steps) if alone else len(phases) - 1
+        goal = truth(batch.joints, batch.state, self.recipe.occluded)
+        return [
+            self._loss(self.model.framed(scores), goal, batch.images.shape[-1] / scores.shape[-1])
+            for name, scores in outputs.levels.items()
+            if name in phases[phase]
+        ]
+
+    def _loss(self, part: FramedMaps, goal: Truth, stride: float) -> Tensor:
+        recipe, skeleton = self.recipe, self.model.skeleton
+        return framed_loss(
+            part, goal, stride, skeleton, recipe.drawn, sigma=recipe.sigma, loss=recipe.loss
+        )
+
+    def _types(self, batch: Batch) -> Tensor | None:
+        """Return the pose types of the true joints, for the baselines (SPEC 1.14)."""
+        assign = getattr(self.model.body, "assign", None)
+        return None if assign is None else assign(batch.joints)
+
+    @torch.no_grad()
+    def _out_of_fold(self, images: Tensor, item: Tensor) -> dict[str, Tensor]:
+        """Return the maps of each person from the detector that did not learn this person."""
+        fold = item * len(self._folds) // self._people
+        levels: dict[str, Tensor] = {}
+        for number in sorted(set(fold.tolist())):
+            rows = (fold == number).nonzero()[:, 0]
+            for name, scores in self._folds[number](images[rows]).items():
+                if name not in levels:
+                    levels[name] = scores.new_zeros(
+                        len(images), *scores.shape[1:], dtype=torch.float32
+                    )
+                levels[name][rows] = scores.float()
+        return levels
+
+
+def _optimizer(recipe: Recipe, learning: list[nn.Parameter], rate: float) -> torch.optim.Optimizer:
+    if recipe.optimizer == "adam":
+        return torch.optim.AdamW(learning, rate, weight_decay=recipe.decay)
+    if recipe.optimizer == "rmsprop":
+        return torch.optim.RMSprop(learning, rate, alpha=0.99, weight_decay=recipe.decay)
+    return torch.optim.SGD(learning, rate, momentum=0.9, weight_decay=recipe.decay)
 
 
 def cosine(progress: float) -> float:
@@ -115,6 +162,11 @@ def cosine(progress: float) -> float:
 def drops(progress: float) -> float:
     """Return the factor of the rate: a tenth after 70 %, a hundredth after 90 % (SPEC 1.16)."""
     return 1.0 if progress < 0.7 else 0.1 if progress < 0.9 else 0.01
+
+
+def constant(_progress: float) -> float:
+    """Return the factor of a rate that stays as it is."""
+    return 1.0
 
 
 class StageData(lightning.LightningDataModule):
@@ -134,11 +186,17 @@ class StageData(lightning.LightningDataModule):
         workers = self.stage.recipe.workers
         return DataLoader(
             self.stream,
-            batch_sampler=Steps(self.start, self.stage.steps, self.stage.recipe.batch),
+            batch_sampler=self._steps(),
             collate_fn=collate,
             num_workers=workers,
             persistent_workers=workers > 0,
         )
+
+    def _steps(self) -> Steps:
+        """Return this process's part of every batch."""
+        assert self.trainer is not None
+        recipe, part = self.stage.recipe, self.trainer.global_rank
+        return Steps(self.start, self.stage.steps, recipe.batch, part, self.trainer.world_size)
 
     def state_dict(self) -> dict[str, int]:
         """Return the step that comes next."""
@@ -154,13 +212,14 @@ class Progress(lightning.Callback):
     """A bar over all steps of a stage, with the time left; a resumed stage starts in its middle."""
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: StageModule) -> None:  # type: ignore[override]
-        """Open the bar at the step where training stands."""
+        """Open the bar at the step where training stands; one process of several shows it."""
         self._bar = tqdm(
             desc=f"stage {pl_module.stage.name}",
             total=pl_module.steps,
             initial=trainer.global_step,
             unit="step",
             mininterval=1.0,
+            disable=not trainer.is_global_zero,
         )
 
     def on_train_batch_end(

@@ -1,48 +1,59 @@
 """Recipe: everything that decides a training run, flat, from one YAML file."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
 from uprightpose.errors import InputError
+from uprightpose.settings import Settings
+from uprightpose.skeletons import SKELETONS
+
+DATASETS = ("lsp", "lspet", "flic", "mpii", "coco")
+"""Keys that name dataset folders."""
 
 POSITIVE = (
-    *("batch", "size", "head_width", "refine_width", "canvas", "limb_canvas", "sigma"),
-    *("rate", "fine_tune_rate", "clip", "save_every"),
+    *("batch", "size", "refine_width", "canvas", "limb_canvas", "sigma", "large_layers"),
+    *("rate", "fine_tune_rate", "clip", "save_every", "devices", "nodes"),
 )
 NOT_NEGATIVE = (
     *("detector_steps", "body_steps", "limbs_steps", "all_steps", "workers", "seed", "threads"),
-    *("rotation", "upright_share", "shift", "flip", "erase", "weight_decay"),
+    *("rotation", "upright_share", "shift", "flip", "erase", "content", "head_width", "fold_steps"),
 )
+PRESETS = {
+    "adam": ("cosine", 1e-4),
+    "sgd": ("drops", 5e-4),
+    "rmsprop": ("constant", 0.0),
+}
+"""Schedule and weight decay that belong to an optimizer (SPEC 1.16; hourglass: SPEC 1.5)."""
 
 
-@dataclass(frozen=True)
-class Recipe:
+@dataclass(frozen=True, kw_only=True)
+class Recipe(Settings):
     """One training run. Unknown keys are refused.
 
     Attributes:
         out: folder for checkpoints and weights.
         lsp: LSP folder; its images 1-1000 are used. Environment variables are expanded.
         lspet: LSPET folder; all its images are used.
-        labels: person-centric or observer-centric sides.
+        flic: FLIC folder; its training pictures are used.
+        mpii: MPII folder; its training people are used.
+        coco: COCO folder or keypoints file; all its people are used.
         cache: folder for packed pictures.
         seed: of weights, order and augmentation.
-        size: side of the square crops, in pixels, a multiple of 16.
-        trunk: name of a timm model with features at strides 4, 8, 16.
         trunk_weights: ``"none"``, ``"timm"`` (by name, from the network) or a folder with
             folded convolutions.
         frozen_trunk: names of the trunk's children that stay as they are.
-        head_width: channels of the detector's head.
-        refine_width: channels of the refinement networks.
-        kernels: sides of their large kernels.
-        canvas: side of the body frame over the image maps' side.
-        limb_canvas: side of a limb's frame over the image maps' side.
-        normalize: ``False`` trains the control without normalization.
-        residual: refinement adds to the incoming maps.
-        target: what is drawn: disks (the paper's FCN, ResNet) or Gaussians.
+        freeze_norms: leave all of the detector's norms as they are.
+        init: how the large kernels of refinement start (SPEC 1.9).
+        target: what is drawn: disks (the paper's FCN, ResNet) or Gaussians; ``"own"`` is the
+            detector's: Gaussians for the hourglass and compact, disks else.
         sigma: standard deviation of the Gaussians in cells.
-        visible_only: the detector learns visible joints only, as in the paper.
+        occluded: what occluded joints teach the detector: background, as in the paper,
+            nothing, or themselves. Refinement always learns them.
+        out_of_fold: so many detectors, each trained without a part of the people, make the
+            maps of that part for refinement (SPEC 1.16's trap); 0 for none.
+        fold_steps: steps of each of these.
         rotation: largest turn in degrees.
         upright_share: share of pictures turned by at most 30 degrees instead.
         scale_low: smallest size factor.
@@ -56,40 +67,40 @@ class Recipe:
         body_steps: steps of stage 1.
         limbs_steps: steps of stage 2.
         all_steps: steps of everything together.
-        batch: people per step.
-        optimizer: ``"adam"`` (AdamW) or ``"sgd"`` (momentum 0.9).
+        batch: people per step, over all devices.
+        optimizer: ``"adam"`` (AdamW), ``"sgd"`` (momentum 0.9) or ``"rmsprop"`` (alpha 0.99).
         rate: learning rate of each stage alone.
         fine_tune_rate: learning rate of everything together.
-        schedule: ``"cosine"`` after a warm-up of 5 %, or ``"steps"``: / 10 at 70 % and 90 %.
-        weight_decay: of the optimizer.
+        schedule: ``"cosine"`` after a warm-up of 5 %, ``"drops"`` by 10 at 70 % and 90 %, or
+            ``"constant"``; ``"own"`` is the optimizer's: cosine, drops, constant.
+        weight_decay: of the optimizer; by default 1e-4 for adam, 5e-4 for sgd, 0 for rmsprop.
         clip: largest norm of the gradient.
         precision: Lightning's, e.g. ``"32-true"`` or ``"bf16-mixed"``.
         save_every: steps between checkpoints.
         workers: processes that read pictures; 0 reads in the training process.
         accelerator: Lightning's, e.g. ``"auto"``, ``"cpu"``, ``"gpu"``.
+        devices: processes per machine, each with its part of every batch.
+        nodes: machines; start each with ``torchrun``.
         threads: CPU threads of PyTorch; 0 for its default.
     """
 
     out: str
     lsp: str | None = None
     lspet: str | None = None
-    labels: Literal["pc", "oc"] = "pc"
+    flic: str | None = None
+    mpii: str | None = None
+    coco: str | None = None
     cache: str = "~/.cache/uprightpose"
     seed: int = 0
-    size: int = 128
-    trunk: str = "resnet18"
     trunk_weights: str = "timm"
     frozen_trunk: tuple[str, ...] = ()
-    head_width: int = 64
-    refine_width: int = 128
-    kernels: tuple[int, ...] = (9, 15, 15)
-    canvas: float = 1.5
-    limb_canvas: float = 1.5
-    normalize: bool = True
-    residual: bool = False
-    target: Literal["disks", "gaussians"] = "disks"
+    freeze_norms: bool = False
+    init: Literal["he", "var0.001", "std0.001"] = "he"
+    target: Literal["own", "disks", "gaussians"] = "own"
     sigma: float = 1.0
-    visible_only: bool = True
+    occluded: Literal["background", "ignored", "drawn"] = "background"
+    out_of_fold: int = 0
+    fold_steps: int = 0
     rotation: float = 180.0
     upright_share: float = 0.0
     scale_low: float = 0.80
@@ -103,16 +114,18 @@ class Recipe:
     limbs_steps: int = 0
     all_steps: int = 0
     batch: int = 16
-    optimizer: Literal["adam", "sgd"] = "adam"
+    optimizer: Literal["adam", "sgd", "rmsprop"] = "adam"
     rate: float = 1e-3
     fine_tune_rate: float = 2e-4
-    schedule: Literal["cosine", "steps"] = "cosine"
-    weight_decay: float = 1e-4
+    schedule: Literal["own", "cosine", "drops", "constant"] = "own"
+    weight_decay: float | None = None
     clip: float = 5.0
     precision: str = "32-true"
     save_every: int = 500
     workers: int = 0
     accelerator: str = "auto"
+    devices: int = 1
+    nodes: int = 1
     threads: int = 0
 
     def __post_init__(self) -> None:
@@ -131,10 +144,88 @@ class Recipe:
             raise InputError(f"recipe: kernels must be odd sides, found {list(self.kernels)}")
         if self.size % 16:
             raise InputError(f"recipe: size must be a multiple of 16, found {self.size}")
+        if self.content > self.size:
+            raise InputError(f"recipe: content must not exceed size, found {self.content}")
         if not 0 < self.scale_low <= self.scale_high:
             raise InputError("recipe: expected 0 < scale_low <= scale_high")
-        if self.lsp is None and self.lspet is None:
-            raise InputError("recipe: name a dataset folder: lsp, lspet or both")
+        if not 1 <= self.stacks <= 8:
+            raise InputError(f"recipe: stacks must be 1 to 8, found {self.stacks}")
+        if self.out_of_fold == 1 or self.out_of_fold < 0:
+            raise InputError(
+                f"recipe: out_of_fold must be 0 or at least 2, found {self.out_of_fold}"
+            )
+        if bool(self.out_of_fold) != bool(self.fold_steps):
+            raise InputError(
+                "recipe: out_of_fold and fold_steps go together, found "
+                f"{self.out_of_fold} and {self.fold_steps}"
+            )
+        if self.batch % self.processes:
+            raise InputError(
+                f"recipe: batch {self.batch} must be a multiple of its {self.processes} processes"
+            )
+        if self.skeleton not in SKELETONS:
+            raise InputError(
+                f"recipe: skeleton must be {' or '.join(SKELETONS)}, found {self.skeleton}"
+            )
+        if not any(getattr(self, name) for name in DATASETS):
+            raise InputError(f"recipe: name a dataset folder: {', '.join(DATASETS)}")
+
+    def settings(self, last: str | None = None) -> Settings:
+        """Return what the network is built from.
+
+        Args:
+            last: its last stage; by default the last one that the recipe trains.
+        """
+        trained = [name for name in ("detector", "body", "limbs") if getattr(self, f"{name}_steps")]
+        values = {field.name: getattr(self, field.name) for field in fields(Settings)}
+        found = "limbs" if self.all_steps else trained[-1] if trained else "detector"
+        return Settings(**{**values, "last": last or found})
+
+    @property
+    def processes(self) -> int:
+        """Over all machines."""
+        return self.devices * self.nodes
+
+    @property
+    def drawn(self) -> Literal["disks", "gaussians"]:
+        """The target, the detector's own resolved (SPEC 1.15)."""
+        if self.target != "own":
+            return self.target
+        return "gaussians" if self.detector in ("compact", "hourglass") else "disks"
+
+    @property
+    def loss(self) -> Literal["entropy", "squared"]:
+        """Of refinement and of detectors without a softmax: the detector's own (SPEC 1.15)."""
+        return "squared" if self.detector == "hourglass" else "entropy"
+
+    @property
+    def decay(self) -> float:
+        """Weight decay, the optimizer's own resolved."""
+        return PRESETS[self.optimizer][1] if self.weight_decay is None else self.weight_decay
+
+    @property
+    def factor(self) -> str:
+        """Schedule, the optimizer's own resolved."""
+        return PRESETS[self.optimizer][0] if self.schedule == "own" else self.schedule
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Read a recipe from its YAML file.
+
+    Raises:
+        InputError: if it cannot be read, a key is unknown or a value cannot work.
+    """
+    from jsonargparse import ArgumentParser
+
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(Recipe, fail_untyped=False, skip={"last"})
+    try:
+        values = parser.parse_path(str(path))
+    except InputError:
+        raise
+    except Exception as error:  # jsonargparse's own kinds, and those of YAML and the disk
+        raise InputError(f"{path}: is no recipe: {error}") from error
+    return Recipe(**values.as_dict())
 
 
 def folder(text: str) -> Path:

@@ -6,34 +6,52 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
+from typing import Any
 
 import lightning
+import numpy as np
 import torch
+from jaxtyping import Float, Int
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
 
 from uprightpose.data.augment import Augmentation
+from uprightpose.data.folders import read_folder, to_skeleton
 from uprightpose.data.loader import Pack, SampleStream, collate, pack_samples
-from uprightpose.data.lsp import read_lsp, read_lspet
 from uprightpose.data.sample import Sample
 from uprightpose.data.writing import make_folder, write_whole
-from uprightpose.detectors.compact import CompactDetector, load_folded
+from uprightpose.detectors.trunks import load_folded
 from uprightpose.errors import InputError
 from uprightpose.model import STAGES as STAGE_NAMES
 from uprightpose.model import PoseNet
-from uprightpose.skeletons import LSP
+from uprightpose.pose_types import pose_clusters
+from uprightpose.settings import Settings
+from uprightpose.skeletons import SKELETONS
 from uprightpose.train.module import Progress, StageData, StageModule
-from uprightpose.train.recipe import Recipe, folder
-from uprightpose.train.stages import STAGES, Stage
-from uprightpose.weights import Settings, build, load_weights, read_folded, save_weights
+from uprightpose.train.recipe import DATASETS, Recipe, folder
+from uprightpose.train.stages import FOLD, STAGES, Stage
+from uprightpose.weights import build, load_weights, read_folded, save_weights
 
-SAME_RESULT = ("out", "lsp", "lspet", "cache", "start", "save_every", "workers", "threads")
+SAME_RESULT = ("out", *DATASETS, "cache", "start", "save_every", "workers", "threads")
 """Keys that may change when a run is resumed: where things are, not what is done."""
 
 STATISTICS = 64
 """Pictures that set the batch statistics of a folded trunk."""
+
+DETECTOR = (
+    *("labels", "size", "content", "resize", "detector", "trunk", "head_width", "variant"),
+    *("loss_stride", "fc6_kernel", "stacks"),
+)
+BODY = (
+    *("baseline", "refine_width", "kernels", "large_layers", "pairs", "canvas", "in_place"),
+    *("normalize", "residual"),
+)
+LIMBS = ("limb_canvas", "normalize_limbs", "semi_global", "limb_inputs", "share_sides")
+BUILT = {"detector": DETECTOR, "body": DETECTOR + BODY, "limbs": DETECTOR + BODY + LIMBS}
+"""Keys that weights to start from must share, by their last stage."""
 
 EXPECTED = (
     ".*does not have many workers",  # decoding is done once, for the pack
@@ -51,7 +69,7 @@ def train(recipe: Recipe) -> Path:
     The folder ``recipe.out`` holds ``recipe.json``, one ``STAGE.safetensors`` per finished
     stage (single precision), Lightning's checkpoint of the running stage, and logs. Called
     again with the same recipe it goes on where it stopped, and on the CPU ends with the same
-    bytes.
+    bytes. With ``devices`` or ``nodes`` above 1 several processes come here; the first writes.
 
     Returns:
         The weights of the last stage.
@@ -71,33 +89,39 @@ def train(recipe: Recipe) -> Path:
     torch.set_flush_denormal(True)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     lightning.seed_everything(recipe.seed, verbose=False)
-    pack = pack_samples(samples, recipe.size, folder(recipe.cache))
+    pack = pack_samples(samples, recipe.size, folder(recipe.cache), recipe.resize)
     model, settings = _start(recipe, pack)
-    write_whole(out / "recipe.json", json.dumps(asdict(recipe), indent=1).encode())
+    if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
+        write_whole(out / "recipe.json", json.dumps(asdict(recipe), indent=1).encode())
     for stage in stages:
         finished = out / f"{stage.name}.safetensors"
         if finished.exists():
             _copy_parts(load_weights(finished)[0], model, STAGE_NAMES)
             continue
-        checkpoint = out / "checkpoints" / f"{stage.name}.ckpt"
-        _run_stage(model, stage, recipe, pack, checkpoint)
-        if not all(value.isfinite().all() for value in model.parameters()):
-            raise InputError(f"stage {stage.name} diverged: its weights are no numbers; lower rate")
+        folds = _folds(recipe, settings, pack) if stage.name in ("body", "limbs") else []
         trained = replace(settings, last=stage.losses[-1])
-        save_weights(model, trained, finished, half=False)
-        checkpoint.unlink(missing_ok=True)  # only now: the weights are safe
-        print(f"stage {stage.name}: weights in {finished}", flush=True)
+        _run_stage(model, stage, recipe, pack, finished, trained, folds=folds)
     return finished
+
+
+def _folds(recipe: Recipe, settings: Settings, pack: Pack) -> list[nn.Module]:
+    """Return one detector per fold, trained without its people; trains those not there yet."""
+    detectors = []
+    people = np.arange(len(pack.joints))
+    for number in range(recipe.out_of_fold):
+        finished = folder(recipe.out) / f"fold{number}.safetensors"
+        alone = replace(settings, last="detector")
+        if not finished.exists():
+            lightning.seed_everything(recipe.seed, verbose=False)
+            model, _ = _start(replace(recipe, start=None), pack, alone)
+            others = people[people * recipe.out_of_fold // len(people) != number]
+            _run_stage(model, FOLD, recipe, pack, finished, alone, items=others)
+        detectors.append(load_weights(finished)[0].detector)
+    return detectors
 
 
 def _steps(recipe: Recipe, stage: Stage) -> int:
     return int(getattr(recipe, f"{stage.name}_steps"))
-
-
-def _last(recipe: Recipe) -> str:
-    """Return the last stage of the network that the recipe needs."""
-    needed = [stage.losses[-1] for stage in STAGES if _steps(recipe, stage)]
-    return max(needed, key=STAGE_NAMES.index)
 
 
 def _check_claim(out: Path, recipe: Recipe) -> None:
@@ -137,24 +161,31 @@ def _begun(out: Path, stage: Stage) -> bool:
 
 
 def _samples(recipe: Recipe) -> list[Sample]:
+    """Return the training people of all datasets, in the recipe's skeleton."""
+    skeleton = SKELETONS[recipe.skeleton]
     samples: list[Sample] = []
-    if recipe.lsp is not None:
-        people = read_lsp(folder(recipe.lsp), recipe.labels)
-        samples += [sample for sample in people if sample.split == "train"]
-    if recipe.lspet is not None:
-        samples += read_lspet(folder(recipe.lspet), recipe.labels)
+    for name in DATASETS:
+        if getattr(recipe, name) is not None:
+            people = read_folder(folder(getattr(recipe, name)), recipe.labels)
+            if name != "coco" and people[0].source != name:  # any dataset converts to COCO's file
+                raise InputError(f"recipe: {name}: expected {name}, found {people[0].source}")
+            samples += [to_skeleton(one, skeleton) for one in people if one.split == "train"]
     return samples
 
 
-def _start(recipe: Recipe, pack: Pack) -> tuple[PoseNet, Settings]:
-    """Build the network with the weights that it starts from."""
-    shared = {field.name for field in fields(Recipe)} & {field.name for field in fields(Settings)}
-    settings = Settings(
-        skeleton=LSP.name,
-        last=_last(recipe),
-        **{key: getattr(recipe, key) for key in shared},
-    )
-    model = build(settings, pretrained=recipe.trunk_weights == "timm" and recipe.start is None)
+def _start(
+    recipe: Recipe, pack: Pack, settings: Settings | None = None
+) -> tuple[PoseNet, Settings]:
+    """Build the network with the weights that it starts from.
+
+    Args:
+        recipe: says where weights come from.
+        pack: pictures that settle the statistics of a folded trunk; poses for types.
+        settings: of the network; by default what the recipe trains.
+    """
+    settings = settings or recipe.settings()
+    timm = recipe.trunk_weights == "timm" and recipe.start is None
+    model = build(settings, pretrained=timm, init=recipe.init, centers=_centers(recipe, pack))
     given = () if recipe.start is None else _take_over(model, settings, recipe)
     for name in STAGE_NAMES[: STAGE_NAMES.index(settings.last)]:
         if name not in given and not getattr(recipe, f"{name}_steps"):
@@ -167,9 +198,16 @@ def _start(recipe: Recipe, pack: Pack) -> tuple[PoseNet, Settings]:
         stream = _stream(recipe, pack, augment=False)
         count = min(STATISTICS, len(pack.joints))
         images = collate([stream[i] for i in range(count)]).images.float()
-        detector = _detector(model)
-        load_folded(detector.trunk, arrays, (images - detector.mean) / detector.std)
+        detector: Any = model.detector
+        load_folded(_trunk(model), arrays, (images - detector.mean) / detector.std)
     return model, settings
+
+
+def _centers(recipe: Recipe, pack: Pack) -> Float[np.ndarray, "t k 2"] | None:
+    """Return the pose types of the training people, where a baseline wants them (SPEC 1.14)."""
+    if recipe.baseline == "none":
+        return None
+    return pose_clusters(pack.joints, seed=recipe.seed, skeleton=SKELETONS[recipe.skeleton])
 
 
 def _take_over(model: PoseNet, settings: Settings, recipe: Recipe) -> tuple[str, ...]:
@@ -179,11 +217,8 @@ def _take_over(model: PoseNet, settings: Settings, recipe: Recipe) -> tuple[str,
         InputError: if a part was built or taught otherwise.
     """
     path = folder(str(recipe.start))
-    loaded, theirs = load_weights(path, LSP)
-    built: tuple[str, ...] = ("labels", "size", "trunk", "head_width")
-    if theirs.last != "detector":
-        built += ("refine_width", "kernels", "canvas", "limb_canvas", "normalize", "residual")
-    differs = [key for key in built if getattr(theirs, key) != getattr(settings, key)]
+    loaded, theirs = load_weights(path, SKELETONS[recipe.skeleton])
+    differs = [key for key in BUILT[theirs.last] if getattr(theirs, key) != getattr(settings, key)]
     if differs:
         raise InputError(
             f"recipe: {path} was trained with other {', '.join(differs)}: "
@@ -194,9 +229,18 @@ def _take_over(model: PoseNet, settings: Settings, recipe: Recipe) -> tuple[str,
     return given
 
 
-def _detector(model: PoseNet) -> CompactDetector:
-    assert isinstance(model.detector, CompactDetector)
-    return model.detector
+def _trunk(model: PoseNet) -> nn.Module:
+    """Return the detector's trunk.
+
+    Raises:
+        InputError: if it has none.
+    """
+    trunk = getattr(model.detector, "trunk", None)
+    if trunk is None:
+        raise InputError(
+            "recipe: this detector has no trunk: set trunk_weights to none and frozen_trunk to []"
+        )
+    return trunk  # type: ignore[no-any-return]
 
 
 def _copy_parts(source: PoseNet, target: PoseNet, names: Sequence[str]) -> None:
@@ -207,7 +251,15 @@ def _copy_parts(source: PoseNet, target: PoseNet, names: Sequence[str]) -> None:
             wanted.load_state_dict(found.state_dict())
 
 
-def _stream(recipe: Recipe, pack: Pack, *, augment: bool = True, offset: int = 0) -> SampleStream:
+def _stream(
+    recipe: Recipe,
+    pack: Pack,
+    *,
+    augment: bool = True,
+    offset: int = 0,
+    items: Int[np.ndarray, " m"] | None = None,
+    centers: Float[np.ndarray, "t k 2"] | None = None,
+) -> SampleStream:
     augmentation = Augmentation(
         rotation=recipe.rotation,
         upright_share=recipe.upright_share,
@@ -216,15 +268,35 @@ def _stream(recipe: Recipe, pack: Pack, *, augment: bool = True, offset: int = 0
         flip=recipe.flip,
         erase=recipe.erase,
     )
-    seed = recipe.seed * len(STAGES) + offset
-    return SampleStream(pack, LSP.mirror, recipe.size, augmentation if augment else None, seed)
+    return SampleStream(
+        pack,
+        SKELETONS[recipe.skeleton],
+        recipe.crop,
+        augmentation if augment else None,
+        recipe.seed * len(STAGES) + offset,
+        items=items,
+        centers=centers,
+    )
 
 
-def _run_stage(model: PoseNet, stage: Stage, recipe: Recipe, pack: Pack, checkpoint: Path) -> None:
-    """Fit one stage, from its checkpoint if there is one."""
-    frozen = _frozen(_detector(model).trunk, recipe.frozen_trunk)
-    module = StageModule(model, stage, recipe, frozen)
-    data = StageData(_stream(recipe, pack, offset=STAGES.index(stage)), module)
+def _run_stage(
+    model: PoseNet,
+    stage: Stage,
+    recipe: Recipe,
+    pack: Pack,
+    finished: Path,
+    settings: Settings,
+    *,
+    folds: Sequence[nn.Module] = (),
+    items: Int[np.ndarray, " m"] | None = None,
+) -> None:
+    """Fit one stage, from its checkpoint if there is one, and save its weights."""
+    frozen = _frozen(_trunk(model), recipe.frozen_trunk) if recipe.frozen_trunk else []
+    module = StageModule(model, stage, recipe, frozen, folds, len(pack.joints))
+    centers = _centers(recipe, pack) if stage.name == "body" else None
+    offset = STAGES.index(stage) if stage in STAGES else 0
+    data = StageData(_stream(recipe, pack, offset=offset, items=items, centers=centers), module)
+    checkpoint = finished.parent / "checkpoints" / f"{finished.stem}.ckpt"
     trainer = _trainer(module, recipe, checkpoint)
     resume = checkpoint if checkpoint.exists() else None
     try:
@@ -234,6 +306,13 @@ def _run_stage(model: PoseNet, stage: Stage, recipe: Recipe, pack: Pack, checkpo
             trainer.fit(module, data, ckpt_path=resume, weights_only=False)
     except SystemExit as error:  # what Lightning makes of Ctrl-C
         raise KeyboardInterrupt from error
+    if not all(value.isfinite().all() for value in model.parameters()):
+        raise InputError(f"stage {stage.name} diverged: its weights are no numbers; lower rate")
+    if trainer.is_global_zero:
+        save_weights(model, settings, finished, half=False)
+        checkpoint.unlink(missing_ok=True)  # only now: the weights are safe
+        print(f"stage {finished.stem}: weights in {finished}", flush=True)
+    trainer.strategy.barrier()
 
 
 def _trainer(module: StageModule, recipe: Recipe, checkpoint: Path) -> lightning.Trainer:
@@ -248,7 +327,11 @@ def _trainer(module: StageModule, recipe: Recipe, checkpoint: Path) -> lightning
             max_steps=module.steps,
             max_epochs=-1,
             accelerator=recipe.accelerator,
-            devices=1,
+            devices=recipe.devices,
+            num_nodes=recipe.nodes,
+            strategy=_strategy(module, recipe),
+            use_distributed_sampler=False,  # each process reads its part of every batch itself
+            sync_batchnorm=recipe.processes > 1 and torch.cuda.is_available(),
             precision=recipe.precision,  # type: ignore[arg-type]
             gradient_clip_val=recipe.clip,
             logger=CSVLogger(logs.parent, name=logs.name, version=_unused(logs, checkpoint.stem)),
@@ -270,6 +353,14 @@ def _trainer(module: StageModule, recipe: Recipe, checkpoint: Path) -> lightning
         raise InputError(
             f"recipe: accelerator {recipe.accelerator}, precision {recipe.precision}: {error}"
         ) from error
+
+
+def _strategy(module: StageModule, recipe: Recipe) -> str:
+    """Return how processes work together; in a phase some parts may get no gradient."""
+    if recipe.processes == 1:
+        return "auto"
+    detector: Any = module.model.detector
+    return "ddp_find_unused_parameters_true" if len(detector.phases) > 1 else "ddp"
 
 
 def _unused(logs: Path, stage: str) -> str:

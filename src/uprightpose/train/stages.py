@@ -31,3 +31,6 @@ STAGES = (
         fine_tune=True,
     ),
 )
+
+FOLD = Stage("fold", learns=("detector",), losses=("detector",))
+"""A detector that does not see one fold of the people (SPEC 1.16)."""

@@ -1,0 +1,1 @@
+"""The paper's tables and figures: from datasets to a page, its numbers and a picture."""

@@ -1,0 +1,337 @@
+"""Rows of the paper's tables: scores with intervals, differences with p, as text and JSON.
+
+Numbers are percent. Nothing here knows files; what a table prints names its protocol, labels,
+reference length and counts, without which the numbers mean nothing (SPEC 3.2).
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+from numpy import ndarray
+
+from uprightpose.data.sample import Labels
+from uprightpose.metrics import column_scores, normalized_distances, squared_lengths
+from uprightpose.protocols import REFERENCES, Protocol
+from uprightpose.statistics import (
+    DRAWS,
+    Statistic,
+    bootstrap,
+    holm,
+    interval,
+    paired_bootstrap,
+    sign_flip_permutation,
+)
+
+
+@dataclass(frozen=True)
+class Table:
+    """One row of the paper's tables, with all that is needed to compare it with another.
+
+    Attributes:
+        protocol: what was measured.
+        labels: the labels scored.
+        scores: column -> percent, in the protocol's order; NaN where nothing is counted.
+        joints: number of decisions.
+        people: number of people with at least one decision.
+        images: number of pictures of these people, the units of the bootstrap.
+        intervals: percentiles of a bootstrap over images for each column; ``None`` if not
+            asked for.
+    """
+
+    protocol: Protocol
+    labels: Labels
+    scores: dict[str, float]
+    joints: int
+    people: int
+    images: int
+    intervals: dict[str, tuple[float, float]] | None
+
+
+class Difference(NamedTuple):
+    """A difference in points: its interval, its p, and p corrected for the whole table."""
+
+    value: float
+    low: float
+    high: float
+    p: float
+    p_holm: float
+
+
+def pck_table(
+    predicted: Float[ndarray, "n k 2"],
+    truth: Float[ndarray, "n k 2"],
+    protocol: Protocol,
+    labels: Labels,
+    *,
+    lengths: Float[ndarray, " n"] | None = None,
+    images: Int[ndarray, " n"] | None = None,
+    draws: int = 0,
+    seed: int = 0,
+) -> Table:
+    """Score predictions.
+
+    Args:
+        predicted: joints in pixels; NaN counts as wrong.
+        truth: joints in the same frame and labels; NaN is not counted.
+        protocol: any but ``coco``.
+        labels: the labels of both, to be printed with the numbers.
+        lengths: head sizes in pixels, for protocols whose norm is the head.
+        images: a number for the picture of each person; by default each has its own.
+        draws: bootstrap draws for the intervals, :data:`~uprightpose.statistics.DRAWS` for
+            publication; 0 for none.
+        seed: of these draws.
+
+    Raises:
+        ValueError: if the shapes are not ``(n, k, 2)`` of the protocol's skeleton or head
+            sizes are needed and not given.
+
+    SPEC 3.1-3.3.
+
+    Example:
+        >>> from uprightpose.protocols import PROTOCOLS
+        >>> truth = np.arange(28.0).reshape(1, 14, 2) ** 2
+        >>> table = pck_table(truth, truth, PROTOCOLS["lsp"], "pc")
+        >>> table.scores["Wrist"], table.scores["AUC"], table.joints
+        (100.0, 100.0, 14)
+    """
+    distances = _distances(predicted, truth, protocol, lengths)
+    places, count = _places(images, len(truth))
+    score = column_scores(distances, protocol.columns, closed=protocol.closed, images=places)
+    counted = ~np.isnan(distances[:, list(protocol.joints)])
+    people = counted.any(axis=1)
+    return table_of(
+        score,
+        protocol,
+        labels,
+        titles=tuple(column.title for column in protocol.columns),
+        counts=(int(counted.sum()), int(people.sum()), len(np.unique(places[people]))),
+        images=count,
+        draws=draws,
+        seed=seed,
+    )
+
+
+def pck_difference(
+    first: Float[ndarray, "n k 2"],
+    second: Float[ndarray, "n k 2"],
+    truth: Float[ndarray, "n k 2"],
+    protocol: Protocol,
+    *,
+    lengths: Float[ndarray, " n"] | None = None,
+    images: Int[ndarray, " n"] | None = None,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> dict[str, Difference]:
+    """Return ``first`` minus ``second`` for each column, on the same images.
+
+    Pairing removes what both find hard: on 1000 pictures the interval of a difference is
+    several times narrower than that of either score (SPEC 5.5).
+
+    Args:
+        first: joints of one model, as in :func:`pck_table`, like the other arguments.
+        second: of the other.
+        truth: as there.
+        protocol: as there.
+        lengths: as there.
+        images: as there.
+        draws: for the intervals, and as many for p; 0 for neither (NaN).
+        seed: as there.
+
+    Raises:
+        ValueError: as there.
+
+    Example:
+        >>> from uprightpose.protocols import PROTOCOLS
+        >>> truth = np.arange(28.0).reshape(1, 14, 2) ** 2
+        >>> pck_difference(truth, truth + 1e6, truth, PROTOCOLS["lsp"], draws=10)["Total"]
+        Difference(value=100.0, low=100.0, high=100.0, p=1.0, p_holm=1.0)
+    """
+    both = [_distances(each, truth, protocol, lengths) for each in (first, second)]
+    places, count = _places(images, len(truth))
+    score = column_scores(
+        np.concatenate(both),
+        protocol.columns,
+        closed=protocol.closed,
+        images=np.concatenate([places, places + count]),
+    )
+    titles = tuple(column.title for column in protocol.columns)
+    return differences_of(score, titles, count, draws=draws, seed=seed)
+
+
+def table_of(
+    statistic: Statistic,
+    protocol: Protocol,
+    labels: Labels,
+    *,
+    titles: tuple[str, ...],
+    counts: tuple[int, int, int],
+    images: int,
+    draws: int,
+    seed: int = 0,
+) -> Table:
+    """Return the table of any statistic of images.
+
+    Args:
+        statistic: of ``images`` units, in percent.
+        protocol: what was measured.
+        labels: as in :func:`pck_table`.
+        titles: of the statistic's numbers.
+        counts: joints, people and pictures that are counted.
+        images: all pictures, also those of nobody who is counted.
+        draws: as in :func:`pck_table`.
+        seed: as there.
+    """
+    scores = statistic(np.ones((1, images)))[0]
+    bounds = np.full((len(titles), 2), np.nan)
+    if draws and images:
+        bounds = interval(bootstrap(statistic, images, draws=draws, seed=seed))
+    pairs = {title: (float(low), float(high)) for title, (low, high) in zip(titles, bounds)}
+    joints, people, pictures = counts
+    return Table(
+        protocol=protocol,
+        labels=labels,
+        scores=dict(zip(titles, map(float, scores), strict=True)),
+        joints=joints,
+        people=people,
+        images=pictures,
+        intervals=pairs if draws else None,
+    )
+
+
+def differences_of(
+    statistic: Statistic, titles: tuple[str, ...], images: int, *, draws: int, seed: int = 0
+) -> dict[str, Difference]:
+    """Return first minus second model of any statistic of ``2 images`` units, in points.
+
+    Holm's correction is over the columns that have a value.
+    """
+    one = np.ones((1, images))
+    value = (statistic(np.hstack([one, 0 * one])) - statistic(np.hstack([0 * one, one])))[0]
+    bounds, p = np.full((len(titles), 2), np.nan), np.full(len(titles), np.nan)
+    if draws and images:
+        bounds = interval(paired_bootstrap(statistic, images, draws=draws, seed=seed))
+        p = sign_flip_permutation(statistic, images, draws=draws, seed=seed)
+    numbers = np.column_stack([value, bounds, p, holm(p)]).tolist()
+    return {title: Difference(*row) for title, row in zip(titles, numbers, strict=True)}
+
+
+def format_tables(
+    tables: Mapping[str, Table], difference: Mapping[str, Difference] | None = None
+) -> str:
+    """Lay out tables as aligned text: a line each, and two more where there are intervals.
+
+    Args:
+        tables: name -> table, all of one protocol.
+        difference: of the first from the second, appended with its interval and p.
+
+    Example:
+        >>> from uprightpose.protocols import PROTOCOLS
+        >>> truth = np.arange(28.0).reshape(1, 14, 2) ** 2
+        >>> text = format_tables({"PCK": pck_table(truth, truth, PROTOCOLS["lsp"], "pc")})
+        >>> [line[:24] for line in text.splitlines()]
+        ['     People    Head  Sho', 'PCK       1  100.00    1']
+    """
+    lines = [["", "People", *next(iter(tables.values())).scores]]
+    for name, table in tables.items():
+        lines.append([name, str(table.people), *map(_cell, table.scores.values())])
+        bounds = zip(*(table.intervals or {}).values(), strict=True)
+        for side, values in zip(("from", "to"), bounds, strict=False):
+            lines.append([f"  {side}", "", *map(_cell, values)])
+    if difference:
+        lines += _difference_lines(" - ".join(list(tables)[:2]), difference)
+    return _align(lines)
+
+
+def as_json(table: Table) -> dict[str, object]:
+    """Return the table as plain numbers, not rounded; what has no value is ``None``.
+
+    Example:
+        >>> from uprightpose.protocols import PROTOCOLS
+        >>> truth = np.arange(28.0).reshape(1, 14, 2) ** 2
+        >>> as_json(pck_table(truth, truth, PROTOCOLS["lsp"], "pc"))["reference_length"]
+        'left shoulder - right hip'
+    """
+    return {
+        "protocol": table.protocol.name,
+        "labels": table.labels,
+        "reference_length": REFERENCES[table.protocol.norm],
+        "threshold": table.protocol.threshold,
+        "threshold_included": table.protocol.closed,
+        "people": table.people,
+        "images": table.images,
+        "joints": table.joints,
+        "scores": {title: _or_none(score) for title, score in table.scores.items()},
+        "intervals": table.intervals
+        and {title: [_or_none(bound) for bound in pair] for title, pair in table.intervals.items()},
+    }
+
+
+def difference_json(difference: Mapping[str, Difference]) -> dict[str, dict[str, float | None]]:
+    """Return differences as plain numbers; what has no value is ``None``."""
+    return {
+        title: {name: _or_none(number) for name, number in one._asdict().items()}
+        for title, one in difference.items()
+    }
+
+
+def _distances(
+    predicted: Float[ndarray, "n k 2"],
+    truth: Float[ndarray, "n k 2"],
+    protocol: Protocol,
+    lengths: Float[ndarray, " n"] | None,
+) -> Float[ndarray, "n k"]:
+    expected = (len(truth), len(protocol.skeleton.joints), 2)
+    if truth.shape != expected or predicted.shape != expected:
+        raise ValueError(
+            f"expected predictions and truth of shape {expected}, "
+            f"found {predicted.shape} and {truth.shape}"
+        )
+    if protocol.norm == "torso":
+        return normalized_distances(predicted, truth, squared_lengths(truth, protocol.skeleton))
+    if protocol.norm == "oks" or lengths is None:
+        raise ValueError(f"expected head sizes for protocol {protocol.name}, found none")
+    return normalized_distances(predicted, truth, lengths.astype(np.float64) ** 2)
+
+
+def _places(images: Int[ndarray, " n"] | None, people: int) -> tuple[Int[ndarray, " n"], int]:
+    """Return pictures numbered from 0 without gaps, and how many there are."""
+    if images is None:
+        return np.arange(people), people
+    known, places = np.unique(images, return_inverse=True)
+    return places, len(known)
+
+
+def _difference_lines(name: str, difference: Mapping[str, Difference]) -> list[list[str]]:
+    rows = list(zip(*difference.values(), strict=True))
+    lines = [[name, "", *(_cell(value, "+.2f") for value in rows[0])]]
+    if any(not math.isnan(p) for p in rows[3]):
+        lines += [
+            [f"  {side}", "", *(_cell(v, "+.2f") for v in row)]
+            for side, row in zip(("from", "to"), rows[1:3], strict=True)
+        ]
+        lines += [
+            [f"  {kind}", "", *(_cell(v, ".4f") for v in row)]
+            for kind, row in zip(("p", "p Holm"), rows[3:], strict=True)
+        ]
+    return lines
+
+
+def _align(lines: list[list[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    widths = [widths[0], widths[1], *(max(6, width) for width in widths[2:])]
+    return "\n".join(
+        "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]).rstrip()
+        for line in lines
+    )
+
+
+def _cell(number: float, digits: str = ".2f") -> str:
+    return "-" if math.isnan(number) else format(number, digits)
+
+
+def _or_none(number: float) -> float | None:
+    return None if math.isnan(number) else number
