@@ -26,7 +26,7 @@ LAYERS = (
     "frames",
     "data.sample data.person data.writing data.annotation_files",
     "settings",
-    "data.lsp data.boxes data.predictions data.joint_arrays data.joint_json",
+    "data.lsp data.boxes data.predictions data.joint_arrays data.joint_json data.coco_people",
     "data.joint_files",
     "data.joint_matching",
     "data.images",
@@ -48,7 +48,9 @@ LAYERS = (
     "data.inspection",
     "protocols",
     "tables",
+    "table_text",
     "oks",
+    "scoring",
     "compactness",
     "placebos",
     "weights",
@@ -64,6 +66,12 @@ LAYERS = (
     "reproduce.expected reproduce.people reproduce.report",
     "reproduce.scatter",
     "reproduce.figures",
+    "reproduce.paper reproduce.scales reproduce.machine",
+    "reproduce.tables",
+    "reproduce.contrasts reproduce.requirements reproduce.rows",
+    "reproduce.mpii_server reproduce.results",
+    "reproduce.page reproduce.panels",
+    "reproduce.experiment",
     "commands.intervals",
     "commands.data",
     "commands.predict commands.score commands.evaluate commands.train commands.reproduce",
@@ -73,7 +81,7 @@ LAYERS = (
 RANK = {f"uprightpose.{name}": rank for rank, line in enumerate(LAYERS) for name in line.split()}
 PURE = (
     *("detectors.", "score_maps", "normalize", "refine", "model", "losses"),
-    *("metrics", "statistics", "protocols", "tables"),
+    *("metrics", "statistics", "protocols", "tables", "table_text"),
 )
 EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "base", "manager"}
 

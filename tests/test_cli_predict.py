@@ -226,10 +226,10 @@ class TestCocoTools:
         assert [a["body_angle"] for a in annotations] == [None, -90.0, 12.346]
 
     def test_scoring_reads_it(self, file):
-        """The best person of each picture, by the numbers in the pictures' names."""
+        """The best person of each picture, which keeps its name."""
         path, people = file
         table = read_predictions(path, LSP, "pc")
-        assert table.ids == (1, 2, 3)
+        assert table.images == ("im0001.jpg", "im0002.jpg", "im0003.jpg")
         assert_allclose(table.joints[0], people[1].joints, atol=1e-3)
         assert np.isnan(table.joints[1]).all()
         assert_allclose(table.joints[2], people[2].joints, atol=1e-3)

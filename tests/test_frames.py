@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
 from uprightpose.frames import (
+    Crop,
     apply_affine,
     compose_affine,
     crop_matrix,
@@ -88,6 +89,58 @@ class TestCropMatrix:
     def test_larger_scale_makes_the_person_larger(self):
         double = crop_matrix((0, 0, 20, 20), 20, scale=2)
         assert_allclose(apply_affine(double, np.array([[9.5 + 4, 9.5]])), [[9.5 + 8, 9.5]])
+
+
+class TestStretch:
+    """'Stretching changes angles and bone lengths; `resize=stretch` reproduces the literal
+    reading' of 'all input images are resized to 340 x 340' (SPEC 1.8)."""
+
+    @given(box=BOXES)
+    def test_both_sides_fill_the_crop(self, box):
+        corners = np.array([[box[0], box[1]], [box[0] + box[2], box[1] + box[3]]]) - 0.5
+        edges = apply_affine(crop_matrix(box, 48, stretch=True), corners) + 0.5
+        assert_allclose(edges, [[0, 0], [48, 48]], atol=1e-9)
+
+    def test_a_turn_comes_after_stretching(self):
+        turned = crop_matrix((0, 0, 40, 10), 20, angle=math.pi / 2, stretch=True)
+        ends = np.array([[19.5 + 10, 4.5], [19.5, 4.5 + 2]])
+        assert_allclose(apply_affine(turned, ends), [[9.5, 9.5 + 5], [9.5 - 4, 9.5]], atol=1e-9)
+
+    @given(side=st.floats(10, 300), angle=ANGLES, scale=SCALES, flip=st.booleans())
+    def test_squares_are_the_same_either_way(self, side, angle, scale, flip):
+        options = {"angle": angle, "scale": scale, "flip": flip}
+        box = (3, -4, side, side)
+        stretched = crop_matrix(box, 48, stretch=True, **options)
+        assert_allclose(stretched, crop_matrix(box, 48, **options))
+
+
+class TestCrop:
+    """'3 x 340 x 340, padded to 352 = 11 * 32' (SPEC 1.2)."""
+
+    def test_pixels_of_the_content(self):
+        """A 100 x 50 picture: 340 pixels across 352, 6 on either side; 170 down, 91 each."""
+        matrix = Crop(352, 340).matrix((0, 0, 100, 50))
+        edges = apply_affine(matrix, np.array([[0.0, 0.0], [100.0, 50.0]]) - 0.5) + 0.5
+        assert_allclose(edges, [[6, 91], [346, 261]])
+
+    def test_stretched_content(self):
+        matrix = Crop(352, 340, "stretch").matrix((0, 0, 100, 50))
+        edges = apply_affine(matrix, np.array([[0.0, 0.0], [100.0, 50.0]]) - 0.5) + 0.5
+        assert_allclose(edges, [[6, 6], [346, 346]])
+
+    @given(box=BOXES, angle=ANGLES, scale=SCALES, flip=st.booleans())
+    def test_content_shrinks_about_the_middle(self, box, angle, scale, flip):
+        options = {"angle": angle, "flip": flip}
+        share = crop_matrix(box, 352, scale=scale * 340 / 352, **options)
+        assert_allclose(Crop(352, 340).matrix(box, scale=scale, **options), share)
+
+    @given(box=BOXES, angle=ANGLES, scale=SCALES, flip=st.booleans())
+    def test_without_content_all_of_the_crop(self, box, angle, scale, flip):
+        options = {"angle": angle, "scale": scale, "flip": flip}
+        assert_allclose(Crop(48).matrix(box, **options), crop_matrix(box, 48, **options))
+        assert_allclose(Crop(48, 48).matrix(box, **options), crop_matrix(box, 48, **options))
+        stretched = crop_matrix(box, 48, stretch=True, **options)
+        assert_allclose(Crop(48, resize="stretch").matrix(box, **options), stretched)
 
 
 class TestAffine:

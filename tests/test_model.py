@@ -1,12 +1,15 @@
 """The whole chain: maps of every stage, and gradients along the way back."""
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
+from uprightpose.baselines import BranchedRefiner, TypeSupervisedRefiner
 from uprightpose.losses import framed_loss, truth
 from uprightpose.model import STAGES, PoseNet, decode_stage
+from uprightpose.pose_types import pose_clusters
 from uprightpose.refine import BodyRefiner, LimbRefiner
 from uprightpose.score_maps import encode_gaussians, with_background
 from uprightpose.skeletons import LSP
@@ -18,20 +21,27 @@ PERSON = torch.tensor(
 LYING = PERSON.flip(2)  # head to the left
 
 
+SCORES = {"sigmoid": lambda maps: maps.logit(eps=1e-3), "clip": lambda maps: 0.1 + 0.8 * maps,
+          "softmax": lambda maps: maps.clamp(min=1e-3).log()}  # fmt: skip
+"""Maps in [0, 1] -> scores that map to (nearly) these."""
+
+
 class TwoLevels(nn.Module):
     """A detector of two levels that adds what it learns to maps that are given."""
 
     stride = 4
+    phases = (("coarse", "fine"),)
 
-    def __init__(self, maps: Tensor) -> None:
+    def __init__(self, maps: Tensor, mapping: str = "sigmoid") -> None:
         super().__init__()
-        self.known = maps.logit(eps=1e-3)
+        self.mapping = mapping
+        self.known = SCORES[mapping](maps)
         self.score = nn.Conv2d(3, maps.shape[1], 4, stride=4)
         nn.init.normal_(self.score.weight, std=1e-5)
 
-    def forward(self, images: Tensor) -> list[Tensor]:
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
         fine = self.score(images) + self.known
-        return [nn.functional.avg_pool2d(fine, 2), fine]
+        return {"coarse": nn.functional.avg_pool2d(fine, 2), "fine": fine}
 
 
 def network(joints: Tensor, **options: object) -> PoseNet:
@@ -49,8 +59,11 @@ class TestPoseNet:
 
     def test_maps_of_every_stage(self):
         outputs = network(PERSON)(images(2))
-        assert [level.shape for level in outputs.levels] == [(2, 15, 18, 20), (2, 15, 36, 40)]
-        assert torch.equal(outputs.detector.scores, outputs.levels[-1])
+        assert {name: level.shape for name, level in outputs.levels.items()} == {
+            "coarse": (2, 15, 18, 20),
+            "fine": (2, 15, 36, 40),
+        }
+        assert torch.equal(outputs.detector.scores, outputs.levels["fine"])
         assert not outputs.detector.rotation.angle.any()
         assert outputs.body.scores.shape == (2, 15, 54, 60)
         assert [part.joints for part in outputs.limbs] == [
@@ -78,7 +91,7 @@ class TestPoseNet:
             PoseNet(LSP, whole.detector, None, whole.limbs)
 
     def test_unknown_stage(self):
-        with pytest.raises(ValueError, match="not in tuple"):
+        with pytest.raises(ValueError, match="detector, body, limbs, found 'torso'"):
             network(PERSON)(images(), last="torso")
 
     @pytest.mark.parametrize("joints", [PERSON, LYING], ids=["standing", "lying"])
@@ -100,16 +113,95 @@ class TestPoseNet:
     def test_stride_is_the_detectors(self):
         assert network(PERSON).stride == 4
 
+    def test_detecting_and_refining_are_two_steps(self):
+        net, pictures = network(PERSON), images(2)
+        whole, halves = net(pictures, "body"), net.refine(net.detect(pictures), "body")
+        assert torch.equal(whole.body.scores, halves.body.scores)
+        assert halves.limbs == ()
+
+    def test_scores_are_single_precision(self):
+        """Angles are read from them, also where the detector runs in half the bits."""
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            levels = network(PERSON).detect(images())
+        assert {level.dtype for level in levels.values()} == {torch.float32}
+
+
+class TestMapping:
+    """'FCN: softmax over K+1; the sigmoid-like operation or no operation, depending on the loss
+    design of the detector' (SPEC 1.6)."""
+
+    @pytest.mark.parametrize("mapping", ["sigmoid", "softmax", "clip"])
+    def test_the_detectors_own(self, mapping):
+        maps = with_background(encode_gaussians(PERSON, (36, 40), 1.5))
+        net = PoseNet(LSP, TwoLevels(maps, mapping))
+        net.detector.score.weight.data *= 1e4
+        found = net(images()).detector
+        scores = found.scores
+        assert scores.std() > 0.1
+        expected = {
+            "sigmoid": 1 / (1 + torch.exp(-scores)),
+            "softmax": 1 / (scores[:, None] - scores[:, :, None]).exp().sum(dim=2),
+            "clip": scores.clamp(0, 1),
+        }[mapping]
+        assert_close(net.image_maps(found), expected)
+
+    @pytest.mark.parametrize("mapping", ["sigmoid", "clip"])
+    def test_background_is_added_where_the_detector_has_none(self, mapping):
+        """'K maps ...; background channel for the refinement = 1 - max over joints'
+        (SPEC 1.4, 1.5)."""
+        net = PoseNet(LSP, TwoLevels(encode_gaussians(PERSON, (36, 40), 1.5), mapping),
+                      BodyRefiner(LSP, width=2, kernels=(3,)))  # fmt: skip
+        outputs = net(images())
+        maps = net.image_maps(outputs.detector)
+        assert outputs.detector.scores.shape[1] == 14
+        assert torch.equal(maps[:, :14], outputs.detector.maps)
+        assert_close(maps[:, 14], 1 - outputs.detector.maps.amax(dim=1))
+        assert outputs.body.scores.shape[1] == 15
+        assert torch.equal(outputs.body.scores, net.body.refine(maps).scores)
+
+    def test_a_background_that_is_there_stays(self):
+        net = network(PERSON)
+        found = net(images()).detector
+        assert torch.equal(net.image_maps(found), found.maps)
+
+
+class TestBaselines:
+    """'Training routes by true type, test by a predicted type' (SPEC 1.14)."""
+
+    @pytest.mark.parametrize("kind", [TypeSupervisedRefiner, BranchedRefiner])
+    def test_true_types_matter_in_training_alone(self, kind):
+        centers = pose_clusters(np.random.default_rng(0).normal(size=(20, 14, 2)))
+        maps = with_background(encode_gaussians(PERSON, (36, 40), 1.5))
+        net = PoseNet(LSP, TwoLevels(maps), kind(LSP, centers, width=2, kernels=(3,)))
+        levels = net.detect(images())
+
+        def scores(kind: int) -> Tensor:
+            return net.refine(levels, "body", torch.tensor([kind])).body.scores
+
+        assert torch.equal(scores(0), scores(1)) == (kind is TypeSupervisedRefiner)
+        assert scores(0).shape[1] == (43 if kind is TypeSupervisedRefiner else 15)
+        net.eval()
+        assert torch.equal(scores(0), scores(1))
+        found = net.refine(levels)
+        assert found.body.joints == tuple(range(14))
+        assert decode_stage(found, "body").joints.shape == (1, 14, 2)
+
 
 class TestGradientsAcrossStages:
     """'Errors are back-propagated along the transform path' (Sec. 3.2; SPEC 1.13)."""
 
     @pytest.mark.parametrize("joints", [PERSON, LYING], ids=["standing", "lying"])
-    def test_the_detector_learns_from_the_limbs_loss_alone(self, joints):
+    @pytest.mark.parametrize(
+        ("mapping", "background"),
+        [("sigmoid", True), ("sigmoid", False), ("softmax", True), ("clip", False)],
+    )
+    def test_the_detector_learns_from_the_limbs_loss_alone(self, joints, mapping, background):
         size = (40, 36) if joints is LYING else (36, 40)
-        maps = with_background(encode_gaussians(joints, size, 1.5))
+        maps = encode_gaussians(joints, size, 1.5)
+        maps = with_background(maps) if background else maps
         shape = {"width": 2, "kernels": (3,)}
-        net = PoseNet(LSP, TwoLevels(maps), BodyRefiner(LSP, **shape), LimbRefiner(LSP, **shape))
+        detector = TwoLevels(maps, mapping)
+        net = PoseNet(LSP, detector, BodyRefiner(LSP, **shape), LimbRefiner(LSP, **shape))
         outputs = net(255 * torch.rand(1, 3, size[0] * 4, size[1] * 4))
         if joints is LYING:
             assert outputs.body.rotation.angle.abs() > 1
@@ -122,7 +214,7 @@ class TestGradientsAcrossStages:
 
     def test_the_body_learns_nothing_from_the_detectors_loss(self):
         net = network(PERSON)
-        net(images()).levels[-1].square().sum().backward()
+        net(images()).levels["fine"].square().sum().backward()
         assert all(value.grad is None for value in net.body.parameters())
 
 

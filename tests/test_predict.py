@@ -12,6 +12,7 @@ from torch import nn
 
 import uprightpose.predict as predict_module
 from uprightpose.errors import InputError
+from uprightpose.frames import Crop
 from uprightpose.model import PoseNet
 from uprightpose.predict import Predictor, angle_in_degrees, check_boxes, load, view_box
 from uprightpose.refine import BodyRefiner, LimbRefiner
@@ -27,11 +28,12 @@ class DotDetector(nn.Module):
     """Each joint's map is a color of the picture at stride 4: it peaks at that color's dot."""
 
     stride = STRIDE
+    mapping = "sigmoid"
 
     def forward(self, images):
         shades = nn.functional.avg_pool2d(images, STRIDE) / 255
         maps = shades[:, [RED] + [GREEN] * len(LSP.joints)]
-        return [6 * maps - 3]
+        return {"dots": 6 * maps - 3}
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +93,22 @@ class TestJointsComeBack:
         (person,) = dots.predict(image, [box])
         assert_allclose(joints_of(person), [red, green], atol=CLOSE)
         assert person.box == box
+
+    @pytest.mark.parametrize("crop", [Crop(SIZE, 48), Crop(SIZE, 48, "stretch"),
+                                      Crop(SIZE, 0, "stretch")], ids=str)  # fmt: skip
+    def test_crops_with_a_margin_or_stretched(self, crop):
+        """'340 x 340, padded to 352'; 'resize=stretch reproduces the literal reading'
+        (SPEC 1.2, 1.8)."""
+        predictor = Predictor(PoseNet(LSP, DotDetector()), crop)
+        height, width = 60, 90
+        across, down = width, height if crop.resize == "stretch" else width
+        factor = (crop.content or SIZE) / np.array([across, down])
+        middle = np.array([width, height]) / 2
+        red, green = (
+            middle + (cell_center(*cell) - SIZE / 2) / factor - 0.5 for cell in ((6, 7), (9, 8))
+        )
+        (person,) = predictor.predict(picture_with_dots(height, width, red, green, 9))
+        assert_allclose(joints_of(person), [red, green], atol=2 * CLOSE)
 
     def test_a_box_partly_outside_sees_the_part_inside(self, dots):
         image = picture_with_dots(60, 60, (18.0, 24.0), (28.0, 34.0), 7)
@@ -294,7 +312,7 @@ class TestLoad:
     def test_a_file_is_ready_to_predict(self, weights):
         image = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
         predictor = load(weights, "cpu")
-        assert predictor.size == 64
+        assert predictor.crop == Crop(64)
         assert not predictor.model.training
         first, again = (p.predict(image)[0] for p in (predictor, load(str(weights), None)))
         assert first.joints.shape == (14, 2)
@@ -302,7 +320,7 @@ class TestLoad:
 
     def test_the_shipped_weights_are_found_by_name(self, weights, monkeypatch):
         monkeypatch.setitem(predict_module.SHIPPED, "compact", weights)
-        assert load(device="cpu").size == 64
+        assert load(device="cpu").crop == Crop(64)
 
     def test_missing_shipped_weights_are_said(self, tmp_path, monkeypatch):
         monkeypatch.setitem(predict_module.SHIPPED, "compact", tmp_path / "no.safetensors")

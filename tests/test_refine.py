@@ -35,7 +35,7 @@ from uprightpose.refine import (
     upright_maps,
 )
 from uprightpose.score_maps import Decoded, decode, encode_gaussians, with_background
-from uprightpose.skeletons import COCO, FLIC, LSP, MPII, SKELETONS
+from uprightpose.skeletons import COCO, FLIC, LSP, MPII
 
 SIZE = (36, 40)  # h, w
 
@@ -168,12 +168,19 @@ class TestRefiners:
         assert decode(maps).joints.shape == (2, count, 2)
 
     @pytest.mark.parametrize("skeleton", [LSP, FLIC, MPII, COCO], ids=lambda s: s.name)
-    @pytest.mark.parametrize("share_sides", [True, False])
-    @pytest.mark.parametrize("limb_inputs", ["limb", "all"])
-    @pytest.mark.parametrize("semi_global", ["a", "b", "c"])
-    @pytest.mark.parametrize("background", [True, False])
+    @pytest.mark.parametrize(
+        ("semi_global", "limb_inputs", "share_sides", "background"),
+        [
+            ("a", "limb", True, True),
+            ("a", "all", True, False),
+            ("b", "all", False, True),
+            ("b", "limb", False, False),
+            ("c", "all", True, True),
+            ("c", "limb", True, False),
+        ],
+    )
     def test_every_reading_of_stage_2(
-        self, skeleton, share_sides, limb_inputs, semi_global, background
+        self, skeleton, semi_global, limb_inputs, share_sides, background
     ):
         options = {"width": 2, "kernels": (3,), "background": background, "residual": True}
         readings = {"semi_global": semi_global, "limb_inputs": limb_inputs}
@@ -280,7 +287,8 @@ class TestInvariance:
         standing, lying = net.refine(score_maps(PERSON)), net.refine(score_maps(tilted))
         inside = rotate_maps(torch.ones(1, 1, *SIZE), about.inverse()) > 0.999
         assert ((standing.maps - lying.maps) * inside).abs().mean() < 0.002
-        assert abs(lying.rotation.angle.cos().item() - math.cos(turn)) < 1e-5
+        turned = standing.rotation.angle - lying.rotation.angle - turn
+        assert_close(turned.cos(), torch.ones(1))
 
 
 class TestInPlace:
@@ -308,7 +316,8 @@ class TestInPlace:
         parts = limbs.refine(maps, still, SIZE)
         for limb, part in zip(LSP.limbs, parts[1:], strict=True):
             literal = limb_rotation(decode(maps[:, :14]).joints, limb)
-            assert torch.equal(part.rotation.target, literal.center)
+            root = PERSON[:, [limb.root]]
+            assert_close(rotate_joints(root, part.rotation), root)
             expected = rotate_maps(maps[:, list(limb.joints)], literal)
             inside = expected > 0.001  # the logit is clipped
             assert_close(part.maps * inside, expected * inside, atol=1e-5, rtol=0)
@@ -320,12 +329,53 @@ class TestInPlace:
         turned, rotation = upright_maps(maps, LSP, 1.0, background=True, in_place=True)
         assert torch.equal(limbs(maps), merge_maps(limbs.refine(turned, rotation, SIZE), 14, SIZE))
 
+    def test_the_whole_body_is_read_like_the_limbs(self):
+        literal = {"blur": 2.0, "subcell": False}
+        limbs = LimbRefiner(LSP, width=2, kernels=(3,), **literal)
+        maps = score_maps(rotate_joints(PERSON, tilt(0.9)))
+        turned, rotation = upright_maps(maps, LSP, 1.5, background=True, **literal)
+        assert torch.equal(limbs(maps), merge_maps(limbs.refine(turned, rotation, SIZE), 14, SIZE))
+
     @pytest.mark.parametrize("canvases", [{"canvas": 1.5, "limb_canvas": 1.0}, {"canvas": 1.0}])
     def test_needs_the_maps_own_canvas(self, canvases):
         with pytest.raises(InputError, match=r"in_place .* expected (limb_)?canvas 1, found 1\.5"):
             LimbRefiner(LSP, width=2, in_place=True, **canvases)
         with pytest.raises(InputError, match=r"expected canvas 1, found 1\.25"):
             BodyRefiner(LSP, width=2, in_place=True, canvas=1.25)
+
+
+class TestReadingOfAnglesAndCenters:
+    """'The blur is a necessity'; '`subcell=off` gives the literal reading' (SPEC 1.7)."""
+
+    def turns(self, maps: torch.Tensor, **options) -> tuple[Rotation, Rotation]:
+        """The body's turn, and the left arm's of maps that stay as they are."""
+        small = {"width": 2, "kernels": (3,), **options}
+        body = BodyRefiner(LSP, **small).upright(maps)[1]
+        arm = LimbRefiner(LSP, **small).refine(maps, Rotation.none(maps), SIZE)[1].rotation
+        return body, arm
+
+    def test_whole_cells(self):
+        maps = score_maps(rotate_joints(PERSON, tilt(0.7)))
+        exact, literal = self.turns(maps), self.turns(maps, subcell=False)
+        cells = decode(maps[:, :14], subcell=False).joints
+        assert torch.equal(literal[0].center, cells[:, list(LSP.torso)].mean(dim=1))
+        assert not torch.equal(exact[0].center, literal[0].center)
+        expected = limb_rotation(cells, LSP.limbs[0]).angle
+        assert torch.equal(literal[1].angle, expected)
+        assert not torch.equal(exact[1].angle, expected)
+
+    def test_blur(self):
+        """A single high cell beside each broad peak: read without blur, and not with it."""
+        maps = score_maps(PERSON, 2.5) * 0.8
+        spikes = (PERSON + torch.tensor([6.0, 1.0])).round().long()
+        for joint, (x, y) in enumerate(spikes[0].tolist()):
+            maps[0, joint, y, x] = 0.9
+        blurred, sharp = self.turns(maps), self.turns(maps, blur=0.0, subcell=False)
+        shift = sharp[0].center - blurred[0].center
+        assert_close(shift, torch.tensor([[6.0, 1.0]]), atol=0.3, rtol=0)
+        root = PERSON[:, [LSP.limbs[0].root]]
+        moved = rotate_joints(root, sharp[1]) - rotate_joints(root, blurred[1])
+        assert moved.norm() > 5
 
 
 class TestForeignMaps:
@@ -345,16 +395,15 @@ class TestForeignMaps:
             )
 
     def test_without_background(self):
-        with pytest.raises(ValueError, match="expected 14 score maps, .* alone, found 15"):
+        with pytest.raises(ValueError, match=r"expected 14 score maps, .* alone, found 15"):
             BodyRefiner(LSP, width=2, background=False)(torch.rand(2, 15, 8, 9))
 
-    @pytest.mark.parametrize("options", [{}, {"share_sides": True, "semi_global": "c"}])
-    def test_the_refiners_still_export(self, options):
-        chain = nn.Sequential(
-            BodyRefiner(LSP, width=2, kernels=(3,)),
-            LimbRefiner(LSP, width=2, kernels=(3,), **options),
-        ).eval()
-        maps = score_maps(PERSON)
+    @pytest.mark.slow
+    def test_the_refiners_still_export(self):
+        options = {"width": 2, "kernels": (3,)}
+        limbs = LimbRefiner(FLIC, share_sides=True, semi_global="c", **options)
+        chain = nn.Sequential(BodyRefiner(FLIC, **options), limbs).eval()
+        maps = score_maps(PERSON)[:, 4:]
         exported = torch.export.export(chain, (maps,)).module()
         assert_close(exported(maps), chain(maps))
 
@@ -439,7 +488,7 @@ class TestLimbInputs:
         parts = limbs.refine(maps, Rotation.none(maps), SIZE)
         for part, inputs in zip(parts[1:], read, strict=True):
             size = canvas_size(SIZE, 2.5)
-            assert torch.equal(inputs, rotate_maps(maps, part.rotation, size, background=True))
+            assert_close(inputs, rotate_maps(maps, part.rotation, size, background=True))
             assert inputs[0, 14, -1, -1] == 1
 
     def test_residual_keeps_the_limbs_own_maps(self):
@@ -460,7 +509,8 @@ class TestShareSides:
         torch.manual_seed(seed)
         limbs = LimbRefiner(LSP, width=4, kernels=(5, 3), **options)
         for net in limbs.limb_nets:
-            net.layers[-1].weight.data *= 30
+            net.layers[-1].weight.data *= 100
+            net.layers[-1].bias.data.zero_()
         return limbs
 
     def difference(self, limbs: LimbRefiner, turn: float) -> float:
@@ -469,12 +519,11 @@ class TestShareSides:
         maps += 0.05 * torch.rand(maps.shape, generator=torch.Generator().manual_seed(1))
         there, back = limbs(maps), limbs(self.mirrored(maps))[:, list(LSP.mirror)].flip(3)
         own = [joint for joint in range(14) if joint not in LSP.rest]
-        assert there[:, own].std() > 0.05  # there is something to compare
+        assert there[:, own].std() > 0.03  # there is something to compare
         return (there - back)[:, own].abs().max().item()
 
-    @pytest.mark.parametrize("turn", [0.0, 1.1, -2.3])
-    @pytest.mark.parametrize("limb_inputs", ["limb", "all"])
-    @pytest.mark.parametrize("residual", [True, False])
+    @pytest.mark.parametrize("turn", [1.1, -2.3])
+    @pytest.mark.parametrize(("limb_inputs", "residual"), [("limb", False), ("all", True)])
     @pytest.mark.parametrize(
         "frame",
         [
@@ -523,7 +572,23 @@ READINGS = {
     "in place": {"in_place": True, "canvas": 1.0, "limb_canvas": 1.0},
     "pairs, three layers": {"pairs": "per map", "large_layers": 3},
 }
-STRICT = {"fast_mode": True, "atol": 1e-8, "rtol": 1e-6}  # 'rel. error < 1e-6' (SPEC 5.1)
+
+
+def relative_error(function, values: list[torch.Tensor], step: float = 1e-6) -> float:
+    """Of the gradient along a random direction, against central differences (SPEC 5.1)."""
+    ways = [torch.randn_like(value) for value in values]
+    weights = [torch.randn_like(out) for out in function(*values)]
+
+    def total(*values) -> torch.Tensor:
+        return sum((out * w).sum() for out, w in zip(function(*values), weights, strict=True))
+
+    leaves = [value.detach().requires_grad_() for value in values]
+    grads = torch.autograd.grad(total(*leaves), leaves)
+    slope = sum((grad * way).sum() for grad, way in zip(grads, ways, strict=True)).item()
+    ends = [[v + s * way for v, way in zip(values, ways, strict=True)] for s in (step, -step)]
+    with torch.no_grad():
+        high, low = (total(*end).item() for end in ends)
+    return abs(slope - (high - low) / (2 * step)) / abs(slope)
 
 
 @pytest.mark.parametrize("reading", READINGS.values(), ids=READINGS)
@@ -535,7 +600,11 @@ class TestGradients:
         options = {"width": 2, "kernels": (3,), "canvas": 1.25, "limb_canvas": 0.75, **reading}
         alone = {"semi_global", "merge", "limb_inputs", "share_sides", "limb_canvas"}
         body = BodyRefiner(LSP, **{k: v for k, v in options.items() if k not in alone}).double()
-        return body, LimbRefiner(LSP, **options).double()
+        limbs = LimbRefiner(LSP, **options).double()
+        for name, value in [*body.named_parameters(), *limbs.named_parameters()]:
+            if name.endswith("bias"):
+                value.data += 0.1 + 0.1 * torch.rand_like(value)  # no cell at a ReLU's edge
+        return body, limbs
 
     def small_maps(self) -> torch.Tensor:
         joints = rotate_joints(PERSON, tilt(0.8)) / 4
@@ -563,20 +632,26 @@ class TestGradients:
         monkeypatch.setattr(refine, "decode", fixed)
         constant = torch.autograd.grad(sum(out.square().sum() for out in chain(maps)), maps)[0]
         assert torch.equal(found, constant)  # angles and centers are constants
-        assert torch.autograd.gradcheck(chain, maps, **STRICT)
+        assert relative_error(chain, [maps.detach()]) < 1e-6
 
-    def test_both_stages_with_respect_to_the_weights(self, reading):
+    def test_both_stages_with_respect_to_the_weights(self, monkeypatch, reading):
+        """Of all networks, w and b among them; the joints are held."""
         body, limbs = self.refiners(reading)
         maps = self.small_maps().detach()
+        stages = nn.ModuleList([body, limbs])
+        found = decode(maps[:, :14])
+        monkeypatch.setattr(refine, "decode", lambda *_, **__: found)
+        names, values = zip(*stages.named_parameters(), strict=True)
 
-        for net, start in ((body, "net."), (limbs, "rest_net."), (limbs, "limb_nets.1.")):
-            learned = {n: v for n, v in net.named_parameters() if n.startswith(start)}
+        def function(*values):
+            state = dict(zip(names, values, strict=True))
+            kinds = ({n[2:]: v for n, v in state.items() if n[0] == digit} for digit in "01")
+            return [
+                torch.func.functional_call(stage, own, maps)
+                for stage, own in zip((body, limbs), kinds, strict=True)
+            ]
 
-            def function(*values, net=net, names=tuple(learned)):
-                state = dict(zip(names, values, strict=True))
-                return torch.func.functional_call(net, state, maps)
-
-            assert torch.autograd.gradcheck(function, tuple(learned.values()), **STRICT)
+        assert relative_error(function, [value.detach() for value in values]) < 1e-6
 
     def test_every_weight_learns_from_its_stage(self, reading):
         body, limbs = self.refiners(reading)

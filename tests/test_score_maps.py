@@ -15,6 +15,7 @@ from uprightpose.score_maps import (
     disk_radius,
     encode_disks,
     encode_gaussians,
+    encode_labels,
     with_background,
 )
 from uprightpose.skeletons import COCO, LSP
@@ -82,6 +83,36 @@ class TestEncode:
         assert full.shape == (2, 4, 4, 5)
         assert torch.equal(full[:, :3], maps)
         assert_close(full[:, 3] + maps.amax(dim=1), torch.ones(2, 4, 5))
+
+
+class TestEncodeLabels:
+    """'FCN softmax is single-label: in overlaps the nearest joint wins' (SPEC 1.15)."""
+
+    def test_each_cell_is_the_nearest_joint_within_its_persons_radius(self):
+        joints = torch.rand(3, 6, 2) * torch.tensor([31.0, 23.0])
+        joints[2, :2], radius = joints[2, 2] + 1.3, torch.tensor([4.2, 0.9, 3.0])
+        labels = encode_labels(joints, SIZE, radius)
+        assert labels.shape == (3, *SIZE)
+        for b, y, x in torch.cartesian_prod(torch.arange(3), torch.arange(24), torch.arange(32)):
+            far = [math.dist((x, y), joint) for joint in joints[b].tolist()]
+            expected = min(range(6), key=far.__getitem__) if min(far) <= radius[b] else 6
+            assert labels[b, y, x] == expected
+
+    @given(x=st.floats(5, 20), y=st.floats(5, 15), radius=st.floats(1, 3))
+    def test_together_they_cover_the_disks(self, x, y, radius):
+        joints = torch.tensor([[[x, y], [x + 1.5, y + 0.5], [x, y - 4]]])
+        labels = encode_labels(joints, SIZE, torch.tensor([radius]))
+        disks = encode_disks(joints, SIZE, torch.tensor([radius]))
+        assert torch.equal(labels != 3, disks.amax(dim=1) > 0)
+        own = disks.gather(1, labels.clamp(max=2)[:, None])[:, 0]
+        assert own[labels != 3].all()
+
+    def test_missing_joints_are_nowhere(self):
+        joints = torch.tensor([[[math.nan, math.nan], [6.0, 4.0]]])
+        labels = encode_labels(joints, (8, 10), torch.tensor([2.0]))
+        assert set(labels.unique().tolist()) == {1, 2}
+        nobody = encode_labels(torch.full((1, 2, 2), math.nan), (8, 10), torch.tensor([2.0]))
+        assert (nobody == 2).all()
 
 
 class TestDiskRadius:
@@ -199,6 +230,75 @@ class TestDecode:
         with torch.autocast("cpu", dtype=torch.bfloat16):
             found = decode(maps).joints
         assert torch.equal(found, decode(maps).joints)
+
+
+class TestQuarter:
+    """'Quarter-pixel shift towards the higher neighbour at test time' (SPEC 1.5, Newell)."""
+
+    @pytest.mark.parametrize("x", [14.7, 14.9, 15.1, 15.3])
+    @pytest.mark.parametrize("y", [10.6, 11.4])
+    def test_towards_the_higher_neighbor(self, x, y):
+        maps = encode_gaussians(torch.tensor([[[x, y]]]), SIZE)
+        found = decode(maps, subcell="quarter").joints[0, 0]
+        assert_close(
+            found,
+            torch.tensor([15 + math.copysign(0.25, x - 15), 11 + math.copysign(0.25, y - 11)]),
+        )
+
+    def test_none_between_equals_nor_at_the_border(self):
+        maps = encode_gaussians(torch.tensor([[[15.0, 11.0], [0.0, 23.0], [31.2, 4.0]]]), SIZE)
+        found = decode(maps, subcell="quarter").joints[0]
+        assert found.tolist() == [[15, 11], [0, 23], [31, 4]]
+
+    def test_it_halves_the_error_of_whole_cells(self):
+        joints = grid_of_offsets()
+        maps = encode_gaussians(joints, SIZE)
+        errors = [decode(maps, subcell=way).joints - joints for way in (False, "quarter")]
+        whole, quarter = (error.square().mean().sqrt() for error in errors)
+        assert quarter < 0.6 * whole
+        assert errors[1].abs().max() <= 0.2501
+
+
+class TestPaperMode:
+    """'Upsample x8 bilinear + blur + argmax (`paper` mode)' (SPEC 1.18)."""
+
+    @pytest.mark.parametrize("stride", [8, 4])
+    @pytest.mark.parametrize("sigma", [1.0, 1.5, 2.0])
+    def test_within_half_a_pixel(self, stride, sigma):
+        joints = grid_of_offsets(2 * stride) + 0.25 / stride  # never between two pixels
+        maps = encode_gaussians(joints, SIZE, sigma)
+        found = decode(maps, subcell=False, upsample=stride).joints
+        error = stride * (found - joints)  # in pixels
+        assert error.abs().max() < 0.5
+        assert error.mean(dim=0).abs().max() < 0.02
+
+    def test_it_answers_in_cells_of_the_maps(self):
+        """Whole pixels of the picture: ``x = stride (cell + 0.5) - 0.5`` (SPEC 1.1)."""
+        joints = torch.tensor([[[5.03, 7.09], [20.0625, 9.1875]]])
+        found = decode(encode_gaussians(joints, SIZE), subcell=False, upsample=8).joints
+        pixels = 8 * (found + 0.5) - 0.5
+        assert_close(pixels, pixels.round())
+        assert pixels.tolist() == [[[44, 60], [164, 77]]]
+
+    def test_upsampling_once_is_nothing(self):
+        maps = torch.rand(2, 3, 9, 11)
+        for way in (True, False, "quarter"):
+            plain, once = decode(maps, subcell=way), decode(maps, subcell=way, upsample=1)
+            assert torch.equal(plain.joints, once.joints)
+
+    @pytest.mark.parametrize("upsample", [2, 3, 8])
+    def test_it_also_goes_with_a_parabola(self, upsample):
+        joints = grid_of_offsets()
+        found = decode(encode_gaussians(joints, SIZE, 1.5), upsample=upsample)
+        assert (found.joints - joints).abs().max() < 0.06
+        assert found.scores.min() > 0.7
+
+    def test_borders_repeat_the_outermost_cell(self):
+        joints = torch.tensor([[[0.0, 0.0], [31.0, 23.0], [0.0, 23.0]]])
+        maps = encode_gaussians(joints, SIZE)
+        found = decode(maps, subcell=False, upsample=8)
+        assert (found.joints - joints).abs().max() < 0.5
+        assert_close(found.scores, torch.ones(1, 3))
 
 
 class TestBlur:

@@ -69,7 +69,8 @@ def _plain(message: str) -> str:
     message = re.sub(r"<class '(\w+)'>", r"\1", message)
     message = re.sub(r"Subcommand 'train' does not accept option", "a recipe has no key", message)
     message = re.sub(r'Parser key "(\w+)":\s*Expected an? ', r"\1: expected ", message)
-    message = re.sub(r"\b(?:" + "|".join(_COMMANDS) + r")\.(?=\w)", "", message)
+    commands = "|".join((*_COMMANDS, "check", "convert"))
+    message = re.sub(rf"\b(?:{commands})\.(?=\w)", "", message)
     return re.sub(r"\.\s+Got value: ", ", found ", message)
 
 

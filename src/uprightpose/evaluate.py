@@ -26,15 +26,8 @@ from uprightpose.protocols import PROTOCOLS, REFERENCES, Protocol
 from uprightpose.score_maps import Subcell
 from uprightpose.settings import Settings
 from uprightpose.statistics import DRAWS
-from uprightpose.tables import (
-    Difference,
-    Table,
-    as_json,
-    difference_json,
-    format_tables,
-    pck_difference,
-    pck_table,
-)
+from uprightpose.table_text import as_json, difference_json, format_tables
+from uprightpose.tables import Difference, Table, pck_difference, pck_table
 
 TURN_SEED = 2017
 """Of the angles of the turned copy."""

@@ -2,10 +2,11 @@
 
 from typing import NamedTuple, Protocol
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from uprightpose.framed import FramedMaps, merge_joints
+from uprightpose.framed import FramedMaps, Merge, merge_joints
 from uprightpose.normalize import Rotation
 from uprightpose.refine import LimbRefiner
 from uprightpose.score_maps import Decoded, Subcell, with_background
@@ -32,12 +33,14 @@ class Outputs(NamedTuple):
         detector: the last of them, in the image's cells.
         body: stage 1 in the body frame; ``None`` if the network has none.
         limbs: stage 2, one part for the joints of no limb and one per limb; may be empty.
+        merge: what to do with joints that several of these show.
     """
 
     levels: dict[str, Tensor]
     detector: FramedMaps
     body: FramedMaps | None
     limbs: tuple[FramedMaps, ...]
+    merge: Merge = "average"
 
     def parts(self, stage: str) -> tuple[FramedMaps, ...]:
         """Return the framed maps of ``"detector"``, ``"body"`` or ``"limbs"``; maybe none."""
@@ -117,8 +120,9 @@ class PoseNet(nn.Module):
             body = refiner.refine(self.image_maps(detector), types)
         if self.limbs is not None and body is not None and wanted >= 2:
             size = (detector.scores.shape[-2], detector.scores.shape[-1])
-            limbs = self.limbs.refine(body.maps, body.rotation, size)
-        return Outputs(levels, detector, body, limbs)
+            limbs = self.limbs.refine(shown_maps(body), body.rotation, size)
+        merge = "average" if self.limbs is None else self.limbs.merge
+        return Outputs(levels, detector, body, limbs, merge)
 
     def framed(self, scores: Float[Tensor, "b c h w"]) -> FramedMaps:
         """Return scores of the detector with all that is known of them."""
@@ -130,6 +134,15 @@ class PoseNet(nn.Module):
         """Return what stage 1 reads: joints and background, added where missing (SPEC 1.4-1.6)."""
         maps = detector.maps
         return maps if maps.shape[1] > len(detector.joints) else with_background(maps)
+
+
+def shown_maps(part: FramedMaps) -> Float[Tensor, "b c h w"]:
+    """Return one map per joint, the highest of its channels, and the background if any."""
+    maps = part.maps
+    if len(part.shown) == len(part.joints):
+        return maps
+    joints = [part.map_of(joint, maps) for joint in part.shown]
+    return torch.cat([torch.stack(joints, dim=1), maps[:, len(part.joints) :]], dim=1)
 
 
 def decode_stage(
@@ -145,4 +158,6 @@ def decode_stage(
     """
     parts = outputs.parts(stage)
     joints = len(outputs.detector.joints)
-    return merge_joints(parts, joints, subcell=subcell, upsample=upsample) if parts else None
+    if not parts:
+        return None
+    return merge_joints(parts, joints, merge=outputs.merge, subcell=subcell, upsample=upsample)

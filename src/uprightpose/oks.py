@@ -127,7 +127,7 @@ def _gather(models: list[list[Any]]) -> _Matches:
         units=np.array(units, dtype=int)[order],
         hits=np.hstack(hits)[:, order].astype(float),
         wrong=np.hstack(wrong)[:, order].astype(float),
-        people=np.array([0.0 if i is None else (i["gtIgnore"] == 0).sum() for i in images]),
+        people=np.array([0.0 if i is None else float((i["gtIgnore"] == 0).sum()) for i in images]),
     )
 
 

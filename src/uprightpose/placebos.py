@@ -54,8 +54,8 @@ def compare_turns(found: Displacements, steps: Iterable[object], seed: int) -> C
     The turn is the limb's, in the body frame, or the body's where there is no limb. Instead of
     the true angle each person gets a random one, or that of another person, or the one that
     brings the joint *itself* straight below the root: then only distances differ, which no
-    turn can change. Placebos are drawn anew in each draw of people; without draws of people
-    their value is the mean over :data:`PLACEBOS`.
+    turn can change. A placebo's value is its mean over :data:`PLACEBOS` turns of everybody;
+    each draw of people has placebos of its own, so the intervals hold both kinds of chance.
 
     Args:
         found: from :func:`displacements`.

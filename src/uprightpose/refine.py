@@ -55,6 +55,8 @@ class BodyRefiner(nn.Module):
             is, and what leaves the map is lost.
         normalize: ``False`` trains the same network in image maps, the paper's control.
         residual: add to the incoming maps instead of replacing them.
+        blur: cells by which maps are blurred before angle and center are read (SPEC 1.7).
+        subcell: read them between cells.
         **shape: of the network, see :class:`Shape`.
 
     Raises:
@@ -70,6 +72,8 @@ class BodyRefiner(nn.Module):
         in_place: bool = False,
         normalize: bool = True,
         residual: bool = False,
+        blur: float = 1.0,
+        subcell: bool = True,
         **shape: Unpack[Shape],
     ) -> None:
         """Build the network."""
@@ -81,6 +85,7 @@ class BodyRefiner(nn.Module):
         self.net = RefinementNet(channels, channels, kept=kept, **shape)
         self.skeleton, self.background = skeleton, background
         self.canvas, self.in_place, self.normalize = canvas, in_place, normalize
+        self.blur, self.subcell = blur, subcell
 
     def forward(self, score_maps: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """Refine maps in [0, 1]; the result is in the same cells."""
@@ -117,6 +122,8 @@ class BodyRefiner(nn.Module):
             self.canvas,
             background=self.background,
             in_place=self.in_place,
+            blur=self.blur,
+            subcell=self.subcell,
         )
 
 
@@ -146,6 +153,8 @@ class LimbRefiner(nn.Module):
         limb_inputs: see :data:`LimbInputs`.
         share_sides: one network for left and right arms and one for legs: right limbs are
             mirrored, refined and mirrored back (SPEC 6.8).
+        blur: cells by which maps are blurred before angles and roots are read (SPEC 1.7).
+        subcell: read them between cells.
         **shape: of the networks, see :class:`Shape`.
 
     Raises:
@@ -167,6 +176,8 @@ class LimbRefiner(nn.Module):
         merge: Merge | None = None,
         limb_inputs: LimbInputs = "limb",
         share_sides: bool = False,
+        blur: float = 1.0,
+        subcell: bool = True,
         **shape: Unpack[Shape],
     ) -> None:
         """Build the semi-global network and one network per limb, or per pair of limbs."""
@@ -188,6 +199,7 @@ class LimbRefiner(nn.Module):
         self.skeleton, self.background = skeleton, background
         self.canvas, self.limb_canvas, self.in_place = canvas, limb_canvas, in_place
         self.normalize, self.upright, self.limb_inputs = normalize, upright, limb_inputs
+        self.blur, self.subcell = blur, subcell
         self.merge: Merge = merge or ("limb" if semi_global == "a" else "average")
 
     def forward(self, score_maps: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k h w"]:
@@ -202,6 +214,8 @@ class LimbRefiner(nn.Module):
                 self.canvas,
                 background=self.background,
                 in_place=self.in_place,
+                blur=self.blur,
+                subcell=self.subcell,
             )
         parts = self.refine(turned, rotation, size)
         return merge_maps(parts, len(self.skeleton.joints), size, merge=self.merge)
@@ -226,7 +240,8 @@ class LimbRefiner(nn.Module):
             ValueError: if there are more or fewer maps than the skeleton asks for.
         """
         expect_maps(body_maps, self.skeleton, background=self.background)
-        joints = decode(body_maps[:, : len(self.skeleton.joints)]).joints
+        joint_maps = body_maps[:, : len(self.skeleton.joints)]
+        joints = decode(joint_maps, sigma=self.blur, subcell=self.subcell).joints
         parts = [FramedMaps(self.rest_net(body_maps), rotation, self.rest)]
         for limb in self.skeleton.limbs:
             maps, turn = self._hanging(body_maps, joints, limb, size)
@@ -297,6 +312,8 @@ def upright_maps(
     *,
     background: bool,
     in_place: bool = False,
+    blur: float = 1.0,
+    subcell: bool = True,
 ) -> tuple[Float[Tensor, "b c _ _"], Rotation]:
     """Turn image maps into the body frame: neck above the torso center, center in the middle.
 
@@ -306,7 +323,7 @@ def upright_maps(
     """
     size = (score_maps.shape[-2], score_maps.shape[-1])
     larger = canvas_size(size, canvas)
-    found = decode(score_maps[:, : len(skeleton.joints)])
+    found = decode(score_maps[:, : len(skeleton.joints)], sigma=blur, subcell=subcell)
     rotation = body_rotation(
         found.joints, skeleton.torso, skeleton.neck, found.scores, otherwise=middle(size)
     )

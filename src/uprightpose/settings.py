@@ -43,8 +43,11 @@ class Settings:
         normalize_limbs: the same of the limbs.
         semi_global: which joints are refined beside the limbs (SPEC 1.11).
         limb_inputs: a limb's network reads its three maps or all.
+        merge: where semi-global part and limb show a joint: average the maps, or the limb wins.
         share_sides: one network for left and right limbs, by mirroring.
         residual: refinement adds to the incoming maps.
+        blur: cells by which maps are blurred before angles and centers are read (SPEC 1.7).
+        subcell: read these between cells.
         last: last trained stage, a name of :data:`uprightpose.model.STAGES`; later ones are
             not built.
     """
@@ -73,8 +76,11 @@ class Settings:
     normalize_limbs: bool = True
     semi_global: Literal["a", "b", "c"] = "a"
     limb_inputs: Literal["limb", "all"] = "limb"
+    merge: Literal["average", "limb"] = "average"
     share_sides: bool = False
     residual: bool = False
+    blur: float = 1.0
+    subcell: bool = True
     last: str = "limbs"
 
     @property

@@ -1,11 +1,9 @@
-"""Rows of the paper's tables: scores with intervals, differences with p, as text and JSON.
+"""Rows of the paper's tables: scores with intervals, differences with p.
 
-Numbers are percent. Nothing here knows files; what a table prints names its protocol, labels,
-reference length and counts, without which the numbers mean nothing (SPEC 3.2).
+Numbers are percent. A table carries its protocol, labels and counts, without which the numbers
+mean nothing (SPEC 3.2); :mod:`uprightpose.table_text` prints it.
 """
 
-import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -15,7 +13,7 @@ from numpy import ndarray
 
 from uprightpose.data.sample import Labels
 from uprightpose.metrics import column_scores, normalized_distances, squared_lengths
-from uprightpose.protocols import REFERENCES, Protocol
+from uprightpose.protocols import Protocol
 from uprightpose.statistics import (
     DRAWS,
     Statistic,
@@ -189,7 +187,7 @@ def table_of(
     bounds = np.full((len(titles), 2), np.nan)
     if draws and images:
         bounds = interval(bootstrap(statistic, images, draws=draws, seed=seed))
-    pairs = {title: (float(low), float(high)) for title, (low, high) in zip(titles, bounds)}
+    pairs = {t: (low, high) for t, (low, high) in zip(titles, bounds.tolist(), strict=True)}
     joints, people, pictures = counts
     return Table(
         protocol=protocol,
@@ -219,65 +217,6 @@ def differences_of(
     return {title: Difference(*row) for title, row in zip(titles, numbers, strict=True)}
 
 
-def format_tables(
-    tables: Mapping[str, Table], difference: Mapping[str, Difference] | None = None
-) -> str:
-    """Lay out tables as aligned text: a line each, and two more where there are intervals.
-
-    Args:
-        tables: name -> table, all of one protocol.
-        difference: of the first from the second, appended with its interval and p.
-
-    Example:
-        >>> from uprightpose.protocols import PROTOCOLS
-        >>> truth = np.arange(28.0).reshape(1, 14, 2) ** 2
-        >>> text = format_tables({"PCK": pck_table(truth, truth, PROTOCOLS["lsp"], "pc")})
-        >>> [line[:24] for line in text.splitlines()]
-        ['     People    Head  Sho', 'PCK       1  100.00    1']
-    """
-    lines = [["", "People", *next(iter(tables.values())).scores]]
-    for name, table in tables.items():
-        lines.append([name, str(table.people), *map(_cell, table.scores.values())])
-        bounds = zip(*(table.intervals or {}).values(), strict=True)
-        for side, values in zip(("from", "to"), bounds, strict=False):
-            lines.append([f"  {side}", "", *map(_cell, values)])
-    if difference:
-        lines += _difference_lines(" - ".join(list(tables)[:2]), difference)
-    return _align(lines)
-
-
-def as_json(table: Table) -> dict[str, object]:
-    """Return the table as plain numbers, not rounded; what has no value is ``None``.
-
-    Example:
-        >>> from uprightpose.protocols import PROTOCOLS
-        >>> truth = np.arange(28.0).reshape(1, 14, 2) ** 2
-        >>> as_json(pck_table(truth, truth, PROTOCOLS["lsp"], "pc"))["reference_length"]
-        'left shoulder - right hip'
-    """
-    return {
-        "protocol": table.protocol.name,
-        "labels": table.labels,
-        "reference_length": REFERENCES[table.protocol.norm],
-        "threshold": table.protocol.threshold,
-        "threshold_included": table.protocol.closed,
-        "people": table.people,
-        "images": table.images,
-        "joints": table.joints,
-        "scores": {title: _or_none(score) for title, score in table.scores.items()},
-        "intervals": table.intervals
-        and {title: [_or_none(bound) for bound in pair] for title, pair in table.intervals.items()},
-    }
-
-
-def difference_json(difference: Mapping[str, Difference]) -> dict[str, dict[str, float | None]]:
-    """Return differences as plain numbers; what has no value is ``None``."""
-    return {
-        title: {name: _or_none(number) for name, number in one._asdict().items()}
-        for title, one in difference.items()
-    }
-
-
 def _distances(
     predicted: Float[ndarray, "n k 2"],
     truth: Float[ndarray, "n k 2"],
@@ -303,35 +242,3 @@ def _places(images: Int[ndarray, " n"] | None, people: int) -> tuple[Int[ndarray
         return np.arange(people), people
     known, places = np.unique(images, return_inverse=True)
     return places, len(known)
-
-
-def _difference_lines(name: str, difference: Mapping[str, Difference]) -> list[list[str]]:
-    rows = list(zip(*difference.values(), strict=True))
-    lines = [[name, "", *(_cell(value, "+.2f") for value in rows[0])]]
-    if any(not math.isnan(p) for p in rows[3]):
-        lines += [
-            [f"  {side}", "", *(_cell(v, "+.2f") for v in row)]
-            for side, row in zip(("from", "to"), rows[1:3], strict=True)
-        ]
-        lines += [
-            [f"  {kind}", "", *(_cell(v, ".4f") for v in row)]
-            for kind, row in zip(("p", "p Holm"), rows[3:], strict=True)
-        ]
-    return lines
-
-
-def _align(lines: list[list[str]]) -> str:
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    widths = [widths[0], widths[1], *(max(6, width) for width in widths[2:])]
-    return "\n".join(
-        "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]).rstrip()
-        for line in lines
-    )
-
-
-def _cell(number: float, digits: str = ".2f") -> str:
-    return "-" if math.isnan(number) else format(number, digits)
-
-
-def _or_none(number: float) -> float | None:
-    return None if math.isnan(number) else number

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 import torch
@@ -28,6 +28,16 @@ from uprightpose.skeletons import SKELETONS, Skeleton
 
 FORMAT = "uprightpose-1"
 """Names the settings in every file; a file without it is refused."""
+
+_CHOICES = {
+    "last": STAGES,
+    **{
+        name: get_args(hint)
+        for name, hint in get_type_hints(Settings).items()
+        if get_origin(hint) is Literal
+    },
+}
+"""The settings that are one of a few words or numbers, and these."""
 
 
 def build(
@@ -54,7 +64,12 @@ def build(
         "residual": settings.residual,
         "init": init,
     }
-    frame: dict[str, Any] = {"canvas": settings.canvas, "in_place": settings.in_place}
+    frame: dict[str, Any] = {
+        "canvas": settings.canvas,
+        "in_place": settings.in_place,
+        "blur": settings.blur,
+        "subcell": settings.subcell,
+    }
     body: torch.nn.Module | None = None
     limbs: LimbRefiner | None = None
     if settings.last != "detector":
@@ -73,6 +88,7 @@ def build(
             normalize=settings.normalize_limbs,
             semi_global=settings.semi_global,
             limb_inputs=settings.limb_inputs,
+            merge=settings.merge,
             share_sides=settings.share_sides,
             **frame,
             **network,
@@ -171,6 +187,15 @@ def _read(path: Path) -> tuple[Settings, dict[str, Tensor]]:
             f"{path}: unknown settings {sorted(set(values) - known)}; written by a newer version?"
         )
     values["kernels"] = tuple(values.get("kernels", Settings.kernels))
+    values.setdefault("normalize_limbs", values.get("normalize", True))  # once a single setting
+    odd = [
+        name for name, choices in _CHOICES.items() if name in values and values[name] not in choices
+    ]
+    if odd:
+        raise InputError(
+            f"{path}: unknown {', '.join(f'{name} {values[name]}' for name in odd)}; "
+            "written by a newer version?"
+        )
     float32 = {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
     return Settings(**values), float32
 

@@ -74,6 +74,25 @@ class TestMovingTogether:
         crop = crop_image(large, matrix, SIZE)
         assert np.abs(place_of_dot(crop) - apply_affine(matrix, dot[None])[0]).max() < 0.25
 
+    def test_in_crops_with_a_margin(self):
+        """'340 x 340, padded to 352': scale and shift are of the person, in parts of the crop."""
+        box, dot = (10.0, 20.0, 40.0, 40.0), np.array([[34.5, 39.5]])  # 5 px right of the middle
+        crop = Crop(88, 80)
+        cases = {
+            Draw(): (43.5 + 10, 43.5),
+            Draw(scale=1.2): (43.5 + 12, 43.5),
+            Draw(shift=(0.125, 0.0)): (43.5 + 10 + 11, 43.5),
+        }
+        for draw, expected in cases.items():
+            assert_allclose(apply_affine(augmented_matrix(box, crop, draw), dot), [expected])
+
+    def test_stretched_before_they_turn(self):
+        box, dot = (10.0, 20.0, 40.0, 20.0), np.array([[34.5, 34.5]])  # 5 px right, 5 px below
+        crop = Crop(80, resize="stretch")
+        turned = augmented_matrix(box, crop, Draw(angle=math.pi / 2))
+        assert_allclose(apply_affine(augmented_matrix(box, crop, Draw()), dot), [(49.5, 59.5)])
+        assert_allclose(apply_affine(turned, dot), [(19.5, 49.5)], atol=1e-9)
+
     def test_each_draw_alone(self):
         box, dot = (10.0, 20.0, 40.0, 40.0), np.array([[34.5, 39.5]])  # 5 px right of the middle
         middle = 39.5
@@ -95,7 +114,7 @@ class TestMoveJoints:
 
     def test_flip_swaps_sides(self):
         joints = np.random.default_rng(0).uniform(0, 60, size=(14, 2))
-        matrix = augmented_matrix((0, 0, Crop(60), 60), 60, Draw(flip=True))
+        matrix = augmented_matrix((0, 0, 60, 60), Crop(60), Draw(flip=True))
         moved = move_joints(joints, matrix, LSP.mirror)
         for name, joint in zip(LSP.joints, moved, strict=True):
             other = LSP.joints[LSP.mirror[LSP.joints.index(name)]]
@@ -104,13 +123,13 @@ class TestMoveJoints:
 
     def test_turns_swap_nothing(self):
         joints = np.random.default_rng(0).uniform(0, 60, size=(14, 2))
-        matrix = augmented_matrix((0, 0, Crop(60), 60), 60, Draw(angle=math.pi))
+        matrix = augmented_matrix((0, 0, 60, 60), Crop(60), Draw(angle=math.pi))
         assert_allclose(move_joints(joints, matrix, LSP.mirror), 59 - joints)
 
     def test_absent_joints_stay_absent_on_their_side(self):
         joints = np.zeros((14, 2))
         joints[11] = np.nan
-        matrix = augmented_matrix((0, 0, Crop(60), 60), 60, Draw(flip=True))
+        matrix = augmented_matrix((0, 0, 60, 60), Crop(60), Draw(flip=True))
         absent = np.isnan(move_joints(joints, matrix, LSP.mirror)).all(axis=1)
         assert np.flatnonzero(absent).tolist() == [LSP.mirror[11]]
 
@@ -119,7 +138,7 @@ class TestMoveJoints:
         """'OC labels need no change under rotation'; nor under mirroring with exchange."""
         draw = Draw(**drawn)
         joints, _ = observer_centric(np.random.default_rng(5).uniform(0, 60, size=(14, 2)))
-        moved = move_joints(joints, augmented_matrix((0, 0, Crop(60), 60), 60, draw), LSP.mirror)
+        moved = move_joints(joints, augmented_matrix((0, 0, 60, 60), Crop(60), draw), LSP.mirror)
         assert observer_centric(moved)[1] == list(range(14))
 
 

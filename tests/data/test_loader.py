@@ -11,14 +11,25 @@ from torch.utils.data import DataLoader
 from uprightpose.data import loader
 from uprightpose.data.augment import Augmentation
 from uprightpose.data.images import MEAN_COLOR
-from uprightpose.data.loader import MARGIN, SampleStream, Steps, collate, pack_samples
+from uprightpose.data.loader import (
+    MARGIN,
+    Pack,
+    SampleStream,
+    Steps,
+    collate,
+    pack_samples,
+)
 from uprightpose.data.sample import Sample, State
 from uprightpose.errors import InputError
 from uprightpose.frames import Crop
+from uprightpose.pose_types import nearest_type, standardize
 from uprightpose.skeletons import LSP
 
 SIZE = 48
 ALL = Augmentation(shift=0.05)
+LEGS = ((24, 58), (25, 46), (26, 35), (34, 35), (35, 46), (36, 58))
+ARMS = ((18, 36), (20, 27), (24, 18), (36, 18), (40, 27), (42, 36))
+STANDING = np.array([*LEGS, *ARMS, (30, 16), (30, 6)], dtype=float)
 
 
 def dotted(path, size, dot):
@@ -124,6 +135,21 @@ class TestPackSamples:
         again = pack_samples(samples, 64, tmp_path / "cache")
         assert np.abs(place_of_dot(again.pixels[1]) - again.joints[1, 11]).max() < 0.25
 
+    def test_stretched_people_are_packed_apart(self, pack, samples, tmp_path):
+        """'Stretching changes angles and bone lengths' (SPEC 1.8)."""
+        wide = [Sample(**{**s.__dict__, "box": (10.0, 30.0, 70.0, 35.0)}) for s in samples]
+        kept = pack_samples(wide, 64, tmp_path / "cache")
+        stretched = pack_samples(wide, 64, tmp_path / "cache", "stretch")
+        assert stretched.box == kept.box
+        assert np.allclose(stretched.joints[..., 0], kept.joints[..., 0], equal_nan=True)
+        moved = 47.5 + 2 * (kept.joints[..., 1] - 47.5)
+        assert np.allclose(stretched.joints[..., 1], moved, equal_nan=True)
+        inside = [number for number in range(5) if 12 < stretched.joints[number, 11, 1] < 80]
+        assert len(inside) >= 3
+        for number in inside:
+            found = place_of_dot(stretched.pixels[number])
+            assert np.abs(found - stretched.joints[number, 11]).max() < 0.5
+
     def test_a_missing_half_is_written_again(self, pack, samples, tmp_path):
         for ending in ("*.matrices.npy", "*[0-9a-f].npy"):
             (file,) = (tmp_path / "cache").glob(ending)
@@ -180,7 +206,8 @@ class TestSampleStream:
     """'Item i depends on the seed and i alone': an interrupted run goes on as it would have."""
 
     def test_items(self, pack):
-        image, joints, state = stream(pack)[0]
+        image, joints, state, item = stream(pack)[0]
+        assert (item.shape, item.dtype) == ((), torch.int64)
         assert (image.shape, image.dtype) == ((3, SIZE, SIZE), torch.uint8)
         assert (joints.shape, joints.dtype) == ((14, 2), torch.float32)
         assert (state.shape, state.dtype) == ((14,), torch.uint8)
@@ -188,7 +215,7 @@ class TestSampleStream:
     def test_dots_stay_under_their_joints(self, pack):
         flips, items = 0, stream(pack, Augmentation(scale=(0.8, 1.1), shift=0.03))
         for index in range(40):
-            image, joints, state = items[index]
+            image, joints, state, _ = items[index]
             assert torch.equal(joints.isnan().any(dim=1), state == State.ABSENT)
             dot = place_of_dot(image.permute(1, 2, 0).numpy())
             near = [np.abs(dot - joints[joint].numpy()).max() < 0.5 for joint in (11, 6)]
@@ -240,6 +267,28 @@ class TestSampleStream:
             expected = (pack.joints[absent] + 0.5 - 16) * SIZE / 64 - 0.5
             assert np.nanmax(np.abs(joints.numpy() - expected)) < 1e-4
 
+    def test_item_is_the_persons_place_in_the_pack(self, pack):
+        items = stream(pack, augmentation=None)
+        for index in range(10):
+            batch = items[index]
+            assert torch.equal(batch.state, torch.from_numpy(pack.state[batch.item]))
+
+    def test_some_items_alone(self, pack):
+        """Out-of-fold detectors never see the people whose maps they make (SPEC 1.16)."""
+        some = SampleStream(pack, LSP, Crop(SIZE), ALL, items=np.array([4, 1, 2]))
+        for block in range(4):
+            seen = [int(some[3 * block + place].item) for place in range(3)]
+            assert sorted(seen) == [1, 2, 4]
+
+    def test_content_leaves_a_margin(self, pack):
+        """'340 x 340, padded to 352' (SPEC 1.2)."""
+        wide = SampleStream(pack, LSP, Crop(SIZE, 40), None)[0]
+        plain = stream(pack, augmentation=None)[0]
+        middle = SIZE / 2 - 0.5
+        expected = middle + (plain.joints - middle) * 40 / SIZE
+        assert np.nanmax((wide.joints - expected).abs()) < 1e-3
+        assert wide.images.shape == plain.images.shape
+
     def test_the_pack_is_left_alone(self, pack):
         before = pack.state.copy(), pack.joints.copy()
         batch = stream(pack)[0]
@@ -247,6 +296,68 @@ class TestSampleStream:
         batch.joints.zero_()
         assert np.array_equal(pack.state, before[0])
         assert np.array_equal(pack.joints, before[1], equal_nan=True)
+
+
+class TestBalancedTypes:
+    """'Both get extra augmentation so that each type has as many samples: oversample so that
+    types are equally frequent' (SPEC 1.14)."""
+
+    TURNS = np.radians([0.0, 150.0, 200.0])  # the first is nearest for more than half the circle
+
+    @pytest.fixture
+    def people(self) -> Pack:
+        """Seven people of nearly one pose, at the side of 64 pixels of a pack's 96."""
+        random = np.random.default_rng(2)
+        joints = (STANDING - [30, 32]) * 0.9 + 47.5 + random.normal(0, 0.6, (7, 14, 2))
+        blank = np.zeros((7, 96, 96, 3), np.uint8)
+        return Pack(blank, joints, np.full((7, 14), 2, np.uint8), (16.0, 16.0, 64.0, 64.0))
+
+    @pytest.fixture
+    def centers(self, people) -> np.ndarray:
+        pose = standardize(people.joints)[0]
+        turns = [[[np.cos(t), -np.sin(t)], [np.sin(t), np.cos(t)]] for t in self.TURNS]
+        return np.stack([pose @ np.array(turn).T for turn in turns])
+
+    def types(self, items, centers, count=210) -> np.ndarray:
+        joints = np.stack([items[index].joints.double().numpy() for index in range(count)])
+        return nearest_type(joints, centers)
+
+    def balanced(self, people, centers, augmentation=ALL, **options) -> SampleStream:
+        return SampleStream(people, LSP, Crop(SIZE), augmentation, centers=centers, **options)
+
+    def test_types_take_turns(self, people, centers):
+        found = self.types(self.balanced(people, centers), centers)
+        assert (found == np.arange(210) % 3).mean() > 0.98
+        unequal = np.bincount(self.types(stream(people), centers), minlength=3) / 210
+        assert unequal.max() > 0.45
+
+    def test_the_first_draw_is_taken_if_it_fits(self, people, centers):
+        plain, items = stream(people), self.balanced(people, centers)
+        fits = self.types(plain, centers, 60) == np.arange(60) % 3
+        assert 10 < fits.sum() < 35
+        for index in range(60):
+            assert same(plain[index], items[index]) == fits[index], index
+
+    def test_every_person_comes_as_often(self, people, centers):
+        items = self.balanced(people, centers)
+        seen = np.bincount([int(items[index].item) for index in range(210)], minlength=7)
+        assert (seen == 30).all()
+
+    def test_history_does_not_matter(self, people, centers):
+        forward, backward = (self.balanced(people, centers, seed=3) for _ in range(2))
+        first = [forward[index] for index in range(30)]
+        assert all(same(backward[index], first[index]) for index in reversed(range(30)))
+
+    def test_a_type_out_of_reach_ends_the_search(self, people, centers):
+        upright = self.balanced(people, centers, Augmentation(rotation=10, flip=0.0))
+        assert set(self.types(upright, centers, 30)) == {0}
+
+    def test_states_follow_a_mirrored_draw(self, people, centers):
+        people.state[:, LSP.joints.index("left_wrist")] = State.OCCLUDED
+        items = self.balanced(people, centers, Augmentation(flip=1.0))
+        for index in range(6):
+            hidden = LSP.joints[items[index].state.tolist().index(State.OCCLUDED)]
+            assert hidden == "right_wrist"
 
 
 class TestSteps:
@@ -257,6 +368,15 @@ class TestSteps:
         assert list(steps) == [[6, 7, 8], [9, 10, 11], [12, 13, 14]]
         assert len(steps) == 5  # as Lightning counts: skipped ones included
         assert list(Steps(4, 4, 3)) == []
+
+    @pytest.mark.parametrize("parts", [1, 2, 3])
+    def test_processes_share_each_batch_in_order(self, parts):
+        whole = list(Steps(1, 4, 6))
+        shares = [list(Steps(1, 4, 6, part, parts)) for part in range(parts)]
+        for step, batch in enumerate(whole):
+            assert [index for share in shares for index in share[step]] == batch
+        assert {len(share) for steps in shares for share in steps} == {6 // parts}
+        assert {len(Steps(1, 4, 6, part, parts)) for part in range(parts)} == {4}
 
     @pytest.mark.parametrize("workers", [0, 1])
     def test_resuming_continues_the_same_batches(self, pack, workers):

@@ -13,11 +13,12 @@ from uprightpose.data.lsp import (
     person_box,
     read_lsp,
     read_lspet,
+    with_labels,
 )
 from uprightpose.data.sample import State
 from uprightpose.errors import InputError
 from uprightpose.frames import apply_affine, crop_matrix
-from uprightpose.skeletons import LSP
+from uprightpose.skeletons import COCO, LSP
 
 FLAGS = np.random.default_rng(4).random((14, 3)) < 0.3
 
@@ -223,6 +224,31 @@ class TestObserverCentric:
         joints = self.person(facing=False)
         joints[joint] = np.nan
         assert observer_centric(joints)[1] == list(range(14))
+
+    def test_other_skeletons_by_the_names_of_their_joints(self):
+        """Eyes and ears, which LSP does not have, go with the arms."""
+        joints = np.zeros((17, 2))
+        for index, name in enumerate(COCO.joints):
+            side = {"left": -4.0, "right": 4.0}.get(name.partition("_")[0], 0.0)  # from behind
+            joints[index] = side, index
+        joints[[COCO.joints.index(f"{side}_hip") for side in ("left", "right")]] *= [-1, 1]
+        _, order = observer_centric(joints, COCO)
+        changed = {COCO.joints[i].partition("_")[2] for i, j in enumerate(order) if i != j}
+        assert changed == {"eye", "ear", "shoulder", "elbow", "wrist"}
+
+
+class TestWithLabels:
+    def test_states_go_with_their_joints(self, lsp):
+        for person, observer in zip(read_lsp(lsp), read_lsp(lsp, "oc"), strict=True):
+            found = with_labels(person, "oc")
+            assert_allclose(found.joints, observer.joints)
+            assert found.state.tolist() == observer.state.tolist()
+            assert found.labels == "oc"
+            assert with_labels(found, "oc") is found
+
+    def test_person_centric_sides_cannot_be_told(self, lsp):
+        with pytest.raises(InputError, match="lsp 1: expected person-centric labels"):
+            with_labels(read_lsp(lsp, "oc")[0], "pc")
 
 
 class TestRealData:

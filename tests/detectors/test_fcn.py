@@ -350,6 +350,19 @@ class TestStartAndLearning:
         assert not torch.equal(seen[0], seen[1])
         assert torch.equal(seen[2], seen[3])
 
+    def test_relu_and_dropout_of_one_half_follow_fc6_and_fc7(self):
+        detector = FCN(3, "test_resnet", 64, fc6_kernel=3, variant="32s", loss_stride=8)
+        seen = []
+        for layer in (detector.fc6, detector.fc7, detector.scores[0]):
+            layer.register_forward_hook(lambda _, inputs, output: seen.extend((*inputs, output)))
+        detector.train()(255 * torch.rand(2, 3, 64, 96))
+        _, *passed, _ = seen
+        for before, after in (passed[:2], passed[2:]):
+            kept = after != 0
+            assert 0.4 < kept[before > 0].float().mean() < 0.6
+            assert not kept[before <= 0].any()
+            assert_close(after[kept], 2 * before[kept])
+
     def test_pixels_are_normalized_as_the_trunk_was_trained(self):
         detector = tiny()  # timm: mean and deviation 0.5
         seen = []
@@ -361,11 +374,11 @@ class TestStartAndLearning:
     def test_it_learns_two_figures_phase_by_phase(self, figures):
         images, disks = figures(8)
         classes = torch.cat([0.5 + 0 * disks[:, :1], disks], dim=1).argmax(dim=1)  # 0: none
-        detector = FCN(1 + disks.shape[1], "test_resnet", 32, fc6_kernel=3, loss_stride=8)
+        detector = FCN(1 + disks.shape[1], "test_resnet", 16, fc6_kernel=3, loss_stride=8)
         optimizer = torch.optim.Adam(detector.parameters(), 0.003)
         ends = []
         for phase in detector.phases:
-            for _ in range(10):
+            for _ in range(6):
                 levels = detector(images)
                 losses = [functional.cross_entropy(levels[name], classes) for name in phase]
                 optimizer.zero_grad()

@@ -33,7 +33,7 @@ class TestHourglass:
         assert len(detector.stacks) == 8
         residual, linear, norm = 214_528, 256 * 257, 512
         stack, score = 14 * residual + linear + norm, 257 * 16
-        stem = 9_600 + 58_112 - 192 + 54_016 + 230_912 + 192
+        stem = 9_600 + 58_112 + 54_016 + 230_912
         between = linear + 17 * 256
         count = sum(p.numel() for p in detector.parameters())
         assert count == 25_434_112 == stem + 8 * (stack + score) + 7 * between
@@ -87,17 +87,17 @@ class TestHourglass:
 
     def test_it_learns_two_figures(self, figures):
         images, disks = figures(4)
-        detector = Hourglass(disks.shape[1], stacks=2, width=16)
+        detector = Hourglass(disks.shape[1], stacks=2, width=8)
         optimizer = torch.optim.Adam(detector.parameters(), 0.01)
         losses = []
-        for _ in range(15):
+        for _ in range(12):
             levels = detector(images).values()
             loss = sum(nn.functional.mse_loss(level, disks) for level in levels)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             losses.append(loss.item())
-        assert losses[-1] < losses[0] / 3
+        assert losses[-1] < losses[0] / 2
 
     @pytest.mark.parametrize(("height", "width"), [(96, 128), (128, 96), (64, 80)])
     def test_sides_that_do_not_halve(self, height, width):

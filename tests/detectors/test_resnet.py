@@ -110,7 +110,7 @@ def descend(detector, images, disks):
     """Return the loss before and after a few steps."""
     optimizer = torch.optim.Adam(detector.parameters(), 0.01)
     losses = []
-    for _ in range(12):
+    for _ in range(8):
         levels = detector(images)
         loss = sum(
             nn.functional.binary_cross_entropy_with_logits(level, disks)

@@ -14,12 +14,15 @@ from uprightpose.errors import InputError
 
 if TYPE_CHECKING:
     from uprightpose.reproduce.report import Report
+    from uprightpose.reproduce.tables import Place
 
 
 def add(subcommands: Any) -> None:
     """Declare the command."""
     parser = ArgumentParser(
-        description="Reproduce a figure of the paper: writes NAME.md, NAME.json and NAME.png."
+        description="Reproduce a table or figure of the paper: writes NAME.md, NAME.json and, for "
+        "figures, NAME.png. Tables and figure5 train networks; called again, they go on where they "
+        "stopped."
     )
     parser.add_argument("name", type=Literal[tuple(_EXPERIMENTS)], help=", ".join(_EXPERIMENTS))
     parser.add_argument(
@@ -34,13 +37,32 @@ def add(subcommands: Any) -> None:
     parser.add_argument(
         "--intervals",
         type=str,
-        default="1000",
         metavar="N|off",
-        help="bootstrap draws of people for the intervals of 95 percent, or off",
+        help="bootstrap draws for the intervals of 95 percent, or off; by default 1000 for figures "
+        "and 10000 for tables",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the draws")
+    parser.add_argument("--seed", type=int, default=0, help="of a figure's draws")
+    _add_training(parser)
     subcommands.add_subcommand(
-        "reproduce", parser, help="datasets -> a figure of the paper, with its numbers"
+        "reproduce", parser, help="datasets -> a table or figure of the paper, with its numbers"
+    )
+
+
+def _add_training(parser: ArgumentParser) -> None:
+    """Declare the options of what trains networks: tables and figure5."""
+    group = parser.add_argument_group("tables and figure5")
+    group.add_argument(
+        "--scale",
+        type=Literal["small", "paper"],
+        default="small",
+        help="small: minutes to an hour on a CPU; paper: full sizes, needs a GPU",
+    )
+    group.add_argument("--seeds", type=int, default=1, metavar="N", help="runs of each row")
+    group.add_argument("--times", type=float, default=1.0, help="factor of all training steps")
+    group.add_argument("--threads", type=int, default=0, help="of the CPU; 0: PyTorch's default")
+    group.add_argument("--device", type=Literal["auto", "cpu", "cuda"], default="auto")
+    group.add_argument(
+        "--pictures", type=str, nargs="+", default=[], metavar="PATH", help="for figure5 to draw"
     )
 
 
@@ -67,8 +89,48 @@ def _figure(arguments: Namespace) -> "Report":
         raise InputError(
             f"figures need {error.name}: pip install 'uprightpose[reproduce]'"
         ) from error
-    draws = read_draws(arguments.intervals)
+    draws = read_draws(arguments.intervals or "1000")
     return FIGURES[arguments.name](_data_folder(arguments.data), draws, arguments.seed)
+
+
+def _table(arguments: Namespace) -> "Report":
+    from uprightpose.reproduce.experiment import reproduce_table
+    from uprightpose.reproduce.scales import SCALES
+    from uprightpose.reproduce.tables import EXPERIMENTS
+
+    if arguments.seeds < 1:
+        raise InputError(f"--seeds: expected a number from 1, found {arguments.seeds}")
+    return reproduce_table(
+        EXPERIMENTS[arguments.name],
+        SCALES[arguments.scale],
+        _place(arguments),
+        seeds=arguments.seeds,
+        draws=read_draws(arguments.intervals or "10000"),
+    )
+
+
+def _panels(arguments: Namespace) -> "Report":
+    from uprightpose.reproduce.panels import reproduce_panels
+    from uprightpose.reproduce.scales import SCALES
+
+    pictures = [Path(picture) for picture in arguments.pictures]
+    return reproduce_panels(SCALES[arguments.scale], _place(arguments), pictures)
+
+
+def _place(arguments: Namespace) -> "Place":
+    from uprightpose.reproduce.tables import Place
+
+    if not arguments.times > 0:
+        raise InputError(f"--times: expected a factor above 0, found {arguments.times}")
+    if arguments.threads < 0:
+        raise InputError(f"--threads: expected a number from 0, found {arguments.threads}")
+    return Place(
+        data=_data_folder(arguments.data),
+        out=Path(arguments.out),
+        device=arguments.device,
+        threads=arguments.threads,
+        times=arguments.times,
+    )
 
 
 def _data_folder(option: str | None) -> Path:
@@ -86,5 +148,7 @@ def _data_folder(option: str | None) -> Path:
 _EXPERIMENTS: dict[str, Callable[[Namespace], "Report"]] = {
     "figure1": _figure,
     "figure4": _figure,
+    "figure5": _panels,
     "figure8": _figure,
+    **{f"table{number}": _table for number in range(1, 12)},
 }

@@ -1,9 +1,9 @@
 """``uprightpose score``: predictions + truth -> the numbers of a published protocol."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 from jsonargparse import ArgumentParser, Namespace
 
@@ -11,12 +11,11 @@ from uprightpose.commands.intervals import add_intervals, read_draws
 from uprightpose.errors import InputError
 
 if TYPE_CHECKING:
-    from uprightpose.data.joint_files import Base
-    from uprightpose.data.sample import Labels
-    from uprightpose.protocols import Protocol
-    from uprightpose.tables import Difference, Table
+    from uprightpose.scoring import Scores
 
 SIDES = {"pc": "person-centric (pc)", "oc": "observer-centric (oc)"}
+MODELS = "AB"
+"""How two files of predictions are called in tables."""
 
 
 def add(subcommands: Any) -> None:
@@ -26,9 +25,9 @@ def add(subcommands: Any) -> None:
     )
     parser.add_argument(
         "predictions",
-        type=list[str],
+        type=str,
         nargs="+",
-        help="joints as .mat, .npy, .npz, .h5 or predictions.json; two with --paired",
+        help="joints as .mat, .npy, .npz, .h5 or predictions.json; two files with --paired",
     )
     parser.add_argument("truth", type=str, help="true joints, e.g. LSP's joints.mat")
     parser.add_argument(
@@ -36,13 +35,13 @@ def add(subcommands: Any) -> None:
         type=Literal["lsp", "flic", "mpii-official", "mpii-valid", "mpii-hrnet", "coco"],
         default="lsp",
         help="lsp, flic: PCK@0.2 of left shoulder - right hip; mpii-...: PCKh@0.5 as the test "
-        "server, validation scripts or HRNet; coco: average precision",
+        "server, the validation scripts or HRNet; coco: average precision",
     )
     parser.add_argument(
         "--labels",
         type=Literal["pc", "oc"],
         help="sides of all files: person-centric or observer-centric, two different tests; "
-        "needed for lsp, oc for flic, pc for the others",
+        "must be said for lsp, is oc for flic and pc for the others",
     )
     parser.add_argument(
         "--base",
@@ -60,119 +59,115 @@ def add(subcommands: Any) -> None:
     subcommands.add_subcommand("score", parser, help="predictions + truth -> published numbers")
 
 
-class Scores(NamedTuple):
-    """What is reported of some people: a table per model, and the difference of two."""
-
-    tables: "dict[str, Table]"
-    difference: "dict[str, Difference] | None"
-
-
 def run(arguments: Namespace) -> None:
     """Run the command."""
     from uprightpose.data.joint_files import first_pixel
-    from uprightpose.protocols import PROTOCOLS
 
-    protocol = PROTOCOLS[arguments.protocol]
-    labels, draws = _labels(protocol, arguments.labels), read_draws(arguments.intervals)
+    draws = read_draws(arguments.intervals)
     files, truth = [Path(name) for name in arguments.predictions], Path(arguments.truth)
     _check_count(files, arguments.paired)
     pixels = [*(first_pixel(file, arguments.base) for file in files), first_pixel(truth)]
-    if protocol.norm == "oks":
-        if arguments.by_angle:
-            raise InputError("--by-angle: protocol coco scores people, not joints: leave it out")
-        found, unit = {"all": _score_people(files, truth, arguments.base or 0, draws)}, "images"
+    found, unit = _score(arguments, files, truth, draws)
+    if arguments.json:
+        print(json.dumps(_report(found, files, pixels, unit, draws), allow_nan=False))
     else:
-        found, unit = _score_joints(
-            files, truth, protocol, labels, arguments.base, draws, arguments.by_angle
-        )
-    facts = _facts(found, [*files, truth], pixels, unit, draws)
-    print(_as_json(found, facts, draws) if arguments.json else _as_text(found, facts))
-
-
-def _labels(protocol: "Protocol", asked: "Labels | None") -> "Labels":
-    """Return the labels to score; where the protocol leaves a choice it must be made."""
-    sides = " or ".join(f"--labels {side}" for side in protocol.labels)
-    if asked is None and len(protocol.labels) > 1:
-        raise InputError(
-            f"protocol {protocol.name}: expected {sides}, found neither: person-centric and "
-            f"observer-centric are two different tests"
-        )
-    if asked is not None and asked not in protocol.labels:
-        raise InputError(
-            f"protocol {protocol.name}: expected {sides}, found --labels {asked}: published "
-            f"numbers are of the former"
-        )
-    return asked or protocol.labels[0]
+        print(_text(found, files, pixels, unit, draws))
 
 
 def _check_count(files: list[Path], paired: bool) -> None:
-    wanted = 2 if paired else 1
-    if len(files) != wanted:
-        hint = "compare two files with --paired" if len(files) == 2 else "give PREDICTIONS TRUTH"
-        hint = "give A B TRUTH --paired" if paired else hint
-        raise InputError(
-            f"score: expected {wanted} file{'s' * paired} of predictions and one of truth, found "
-            f"{len(files)} of predictions: {hint}"
-        )
+    if len(files) == (2 if paired else 1):
+        return
+    hint = "two files are compared with --paired" if len(files) == 2 else "give one"
+    raise InputError(
+        f"score: expected {'2 files' if paired else '1 file'} of predictions and one of truth, "
+        f"found {len(files)} of predictions: {'give A B TRUTH --paired' if paired else hint}"
+    )
 
 
-def _score_people(files: list[Path], truth: Path, base: int, draws: int) -> Scores:
-    from uprightpose.data.coco_people import read_coco_results, read_coco_truth
-    from uprightpose.oks import oks_difference, oks_table
+def _score(
+    arguments: Namespace, files: list[Path], truth: Path, draws: int
+) -> "tuple[dict[str, Scores], str]":
+    """Return the scores of all people, then by angle, and the units that are redrawn."""
+    from uprightpose.protocols import PROTOCOLS
+    from uprightpose.scoring import choose_labels, read_joints, score_people
 
-    people = read_coco_truth(truth)
-    models = [read_coco_results(file, people, base) for file in files]
-    tables = {
-        name: oks_table(people, model, draws=draws)
-        for name, model in zip(_names(files), models, strict=True)
-    }
-    paired = len(models) == 2
-    return Scores(tables, oks_difference(people, *models, draws=draws) if paired else None)
+    protocol = PROTOCOLS[arguments.protocol]
+    labels = choose_labels(protocol, arguments.labels)
+    if protocol.norm == "oks":
+        if arguments.by_angle:
+            raise InputError("--by-angle: expected a protocol of joints, found coco: leave it out")
+        return {"all": score_people(files, truth, arguments.base, draws)}, "images"
+    joints = read_joints(files, truth, protocol, labels, arguments.base)
+    found = {"all": joints.scores(draws)}
+    if arguments.by_angle:
+        found |= {name: joints.scores(draws, who) for name, who in joints.groups().items()}
+    named = joints.images is not None or protocol.name == "lsp"
+    return found, "images" if named else "people (no file names their images)"
 
 
-def _score_joints(
-    files: list[Path],
-    truth: Path,
-    protocol: "Protocol",
-    labels: "Labels",
-    base: "Base | None",
-    draws: int,
-    by_angle: bool,
-) -> tuple[dict[str, Scores], str]:
-    """Return the scores of all people, then by angle, and the unit of the bootstrap."""
-    import numpy as np
+def _report(
+    found: "Mapping[str, Scores]", files: list[Path], pixels: Sequence[int], unit: str, draws: int
+) -> dict[str, object]:
+    """Return all as plain numbers."""
+    parts = {name: _plain(scores) for name, scores in found.items()}
+    report = {**parts.pop("all"), "draws": draws, "units": unit}
+    if len(files) == 2:
+        report["files"] = dict(zip(MODELS, map(str, files), strict=True))
+    titles = ("predictions", "truth") if len(files) == 1 else (*MODELS, "truth")
+    report["first_pixel"] = dict(zip(titles, pixels, strict=True))
+    return {**report, "by_angle": parts} if parts else report
 
-    from uprightpose.data.joint_files import read_predictions, read_truth
-    from uprightpose.data.joint_matching import lsp_test, match_people
-    from uprightpose.metrics import angle_bins
-    from uprightpose.tables import pck_difference, pck_table
 
-    people = read_truth(truth, protocol.skeleton, labels)
-    models = [read_predictions(file, protocol.skeleton, labels, base) for file in files]
-    if protocol.name == "lsp":
-        people, models = lsp_test(people), [lsp_test(model) for model in models]
+def _plain(scores: "Scores") -> dict[str, object]:
+    from uprightpose.table_text import as_json, difference_json
+
+    if scores.difference is None:
+        return as_json(scores.tables[0])
+    models = dict(zip(MODELS, map(as_json, scores.tables), strict=True))
+    return {"models": models, "difference": difference_json(scores.difference)}
+
+
+def _text(
+    found: "Mapping[str, Scores]", files: list[Path], pixels: Sequence[int], unit: str, draws: int
+) -> str:
+    """Say what was measured, then the numbers: without the first the second mean nothing."""
+    from uprightpose.table_text import format_tables
+
+    facts = _facts(found["all"], pixels, unit, draws)
+    paired = len(files) == 2
+    if len(found) > 1:
+        rows = "all, then by degrees between the true body and upright"
+        facts["blocks" if paired else "rows"] = rows
+    if paired:
+        facts |= {name: str(file) for name, file in zip(MODELS, files, strict=True)}
+        blocks = []
+        for who, scores in found.items():
+            tables = dict(zip(MODELS, scores.tables, strict=True))
+            title = f"{who}\n" if len(found) > 1 else ""
+            blocks.append(title + format_tables(tables, scores.difference))
     else:
-        models = [match_people(model, people) for model in models]
-    _check_truth(protocol, people)
-    names = people.images or models[0].images
-    images = np.unique(names, return_inverse=True)[1] if names else np.arange(len(people.joints))
+        blocks = [format_tables({who: scores.tables[0] for who, scores in found.items()})]
+    return "\n\n".join(["\n".join(f"{name:17} {fact}" for name, fact in facts.items()), *blocks])
 
-    def score(who: np.ndarray) -> Scores:
-        options = {"images": images[who], "draws": draws}
-        if people.lengths is not None:
-            options["lengths"] = people.lengths[who]
-        joints, true = [model.joints[who] for model in models], people.joints[who]
-        tables = {
-            name: pck_table(one, true, protocol, labels, **options)
-            for name, one in zip(_names(files), joints, strict=True)
-        }
-        paired = len(joints) == 2
-        return Scores(
-            tables, pck_difference(*joints, true, protocol, **options) if paired else None
-        )
 
-    groups = {"all": np.ones(len(people.joints), dtype=bool)}
-    if by_angle:
-        groups |= angle_bins(people.joints, protocol.skeleton)
-    unit = "images" if names or protocol.name == "lsp" else "people, as no file names pictures"
-    return {name: score(who) for name, who in groups.items()}, unit
+def _facts(scores: "Scores", pixels: Sequence[int], unit: str, draws: int) -> dict[str, str]:
+    from uprightpose.protocols import REFERENCES
+
+    table = scores.tables[0]
+    protocol = table.protocol
+    files = ("predictions",) if len(pixels) == 2 else MODELS
+    facts = {
+        "protocol": f"{protocol.name}, {protocol.about}",
+        "labels": SIDES[table.labels],
+        "reference length": REFERENCES[protocol.norm],
+        "threshold": protocol.radius,
+        "count": f"{table.joints} joints of {table.people} people",
+        "first pixel": ", ".join(
+            f"{pixel} in {name}" for pixel, name in zip(pixels, (*files, "truth"), strict=True)
+        ),
+    }
+    if draws:
+        facts["intervals"] = f"95 %, {draws} draws of {unit}"
+    if draws and scores.difference:
+        facts["p"] = f"{draws} exchanges of A and B by image; Holm over the row"
+    return facts

@@ -21,26 +21,34 @@ def load_variable(path: Path, name: str) -> Any:
     """
     from scipy.io import loadmat
 
-    try:
+    with _matlab(path):
         content = loadmat(path, squeeze_me=True, struct_as_record=False, variable_names=[name])
-    except NotImplementedError as error:
-        raise InputError(f"{path}: expected MATLAB 5 to 7, found 7.3; save it with -v7") from error
-    except Exception as error:  # scipy raises what it pleases on damaged files
-        raise InputError(f"{path}: expected a MATLAB file with '{name}': {error}") from error
     if name not in content:
-        found = ", ".join(variables(path)) or "nothing"
+        found = ", ".join(shapes(path)) or "nothing"
         raise InputError(f"{path}: expected a MATLAB file with '{name}', found {found}")
     return content[name]
 
 
-def variables(path: Path) -> list[str]:
-    """Return the names of the variables in a MATLAB file; none if it cannot be read."""
+def shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Return name and shape of each variable of a MATLAB file, without loading them.
+
+    Raises:
+        InputError: if the file is missing, damaged or of MATLAB 7.3.
+    """
     from scipy.io import whosmat
 
+    with _matlab(path):
+        return {name: shape for name, shape, _ in whosmat(path)}
+
+
+@contextmanager
+def _matlab(path: Path) -> Iterator[None]:
     try:
-        return [name for name, _, _ in whosmat(path)]
-    except Exception:  # as above
-        return []
+        yield
+    except NotImplementedError as error:
+        raise InputError(f"{path}: expected MATLAB 5 to 7, found 7.3; save it with -v7") from error
+    except Exception as error:  # scipy raises what it pleases on damaged files
+        raise InputError(f"{path}: expected a MATLAB file: {error}") from error
 
 
 def structs(value: Any) -> list[Any]:

@@ -29,7 +29,9 @@ def read_coco_truth(path: Path) -> Content:
     Raises:
         InputError: if the file is missing, damaged or no COCO keypoints.
     """
-    return _reading(path, "COCO keypoints (images, categories, annotations)", _truth)
+    expected = "COCO keypoints (images, categories, annotations)"
+    truth: Content = _reading(path, expected, _truth)
+    return truth
 
 
 def read_coco_results(path: Path, truth: Content, base: int = 0) -> list[Content]:
@@ -99,8 +101,11 @@ def _truth(content: Any, path: Path) -> Content:
 
 
 def _person(content: Any) -> Content:
-    found: Content = next(one for one in content["categories"] if one.get("keypoints"))
-    return found
+    for one in content["categories"]:
+        if one.get("keypoints"):
+            found: Content = one
+            return found
+    raise ValueError("no category has keypoints")
 
 
 def _columns(category: Content, path: Path) -> list[int]:

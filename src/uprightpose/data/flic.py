@@ -5,7 +5,7 @@ labeled person-centric. The files ``train.h5`` and ``valid.h5`` are observer-cen
 ``train_personcentric.h5`` and ``valid_personcentric.h5`` are what their names say.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -71,7 +71,7 @@ def flic_files(folder: Path) -> list[Path]:
     return [file for file in here if file.is_file() and count_joints(file) == len(COLUMNS)]
 
 
-def torso_crop(torso: Sequence[float]) -> tuple[float, float, float, float]:
+def torso_crop(torso: Float[ndarray, " 4"]) -> tuple[float, float, float, float]:
     """Return the square ``(x, y, w, h)`` about a torso box, in edge coordinates (SPEC 1.18).
 
     Its center is (mid x, 0.7 y1 + 0.3 y2), its side :data:`TORSO_HEIGHTS` heights of the box.
@@ -97,7 +97,7 @@ def _read(file: Path, labels: Labels) -> Iterator[Sample]:
 
 def _example(example: Any, number: int, images: Path) -> Sample:
     joints = np.asarray(example.coords, dtype=np.float64)[:, list(COLUMNS)].T - 1.0
-    box = torso_crop(example.torsobox)
+    box = torso_crop(np.asarray(example.torsobox, dtype=np.float64))
     split = "train" if example.istrain else "test"
     return _sample(images / str(example.filepath), joints, _state(joints), box, split, number, "pc")
 

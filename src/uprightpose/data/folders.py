@@ -6,9 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from scipy.io import whosmat
 
-from uprightpose.data.annotation_files import load_json, variables
+from uprightpose.data.annotation_files import load_json, shapes
 from uprightpose.data.coco import coco_files, read_coco
 from uprightpose.data.flic import COLUMNS, flic_files, read_flic
 from uprightpose.data.hourglass_file import count_joints
@@ -114,7 +113,7 @@ def _of_file(path: Path) -> Reader | None:
 
 
 def _of_matlab(path: Path) -> Reader | None:
-    names = variables(path)
+    names = shapes(path)
     if "joints" in names and path.name == "joints.mat":
         reader = _lsp_reader(path)
         return lambda file, labels: reader(file.parent, labels)
@@ -134,16 +133,16 @@ def _of_json(path: Path) -> Reader | None:
 
 
 def _read_coco(path: Path, labels: Labels) -> list[Sample]:
-    return [with_labels(sample, labels) for sample in read_coco(path)]
+    samples = read_coco(path)
+    try:
+        return [with_labels(sample, labels) for sample in samples]
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
 
 
 def _lsp_reader(file: Path) -> Reader:
     """Tell LSPET's 14 x 3 x N from LSP's 3 x 14 x N; LSP's reader refuses anything else."""
-    try:
-        shapes = {name: shape for name, shape, _ in whosmat(file)}
-    except Exception:  # scipy raises what it pleases; the reader says it
-        shapes = {}
-    return read_lspet if shapes.get("joints", (0,))[:2] == (14, 3) else read_lsp
+    return read_lspet if shapes(file).get("joints", ())[:2] == (14, 3) else read_lsp
 
 
 def _found(path: Path) -> str:

@@ -23,8 +23,8 @@ class HourglassFile:
         state: ``(n, k)`` values of :class:`~uprightpose.data.sample.State`.
         center: ``(n, 2)`` of the crop.
         scale: ``(n,)`` side of the crop in units of 200 pixels.
-        reference: ``(n,)`` reference lengths ("normalize"), NaN where withheld: for MPII 0.6 of
-            the head box's diagonal; for FLIC not the protocol's (SPEC 3.3).
+        reference: ``(n,)`` reference lengths ("normalize"), -1 or NaN where withheld: for MPII
+            0.6 of the head box's diagonal; for FLIC not the protocol's (SPEC 3.3).
         image: ``(n,)`` number of the picture in the dataset's ``.mat``, 1-based.
         person: ``(n,)`` number of the person in the picture, 1-based.
         train: ``(n,)`` whether the labels are published; ``None`` where the file does not say.
@@ -55,10 +55,8 @@ def read_hourglass(path: Path) -> HourglassFile:
             if array.dtype.kind in "uifb"
         }
         people = len(numbers["part"])
-        nothing = np.full(people, np.nan)
         flags = numbers.get("visible", np.ones(numbers["part"].shape[:2]))
         points, state = settle_missing(numbers["part"], flags)
-        reference = numbers.get("normalize", nothing)
         index = numbers.get("index", np.arange(people))
         return HourglassFile(
             names=tuple(_name(row) for row in arrays["imgname"]),
@@ -66,7 +64,7 @@ def read_hourglass(path: Path) -> HourglassFile:
             state=state,
             center=numbers["center"],
             scale=numbers["scale"],
-            reference=np.where(reference > 0, reference, np.nan),
+            reference=numbers.get("normalize", np.full(people, np.nan)),
             image=index.astype(np.int64) + 1,
             person=numbers.get("person", np.zeros(people)).astype(np.int64) + 1,
             train=numbers["istrain"] > 0 if "istrain" in numbers else None,
@@ -77,8 +75,8 @@ def count_joints(path: Path) -> int:
     """Return the number of joints of each person: FLIC has 11, MPII 16; 0 in other files."""
     with _open(path) as file:
         part = file.get("part")
-        shape = getattr(part, "shape", ())
-        return int(shape[1]) if len(shape) == 3 else 0
+        shape: tuple[int, ...] = getattr(part, "shape", ())
+        return shape[1] if len(shape) == 3 else 0
 
 
 def settle_missing(
@@ -105,7 +103,7 @@ def settle_missing(
 
 def _open(path: Path) -> Any:
     try:
-        import h5py
+        import h5py  # type: ignore[import-untyped]
     except ModuleNotFoundError as error:
         raise InputError(
             f"{path}: reading .h5 files needs h5py: pip install 'uprightpose[data]'"

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -137,7 +138,7 @@ def suspicious_sides(
     )
     if labels == "oc":
         return np.asarray((enough > 0) & ((above <= -enough) | (below <= -enough)))
-    clear = (enough > 0) & (np.abs(above) >= enough) & (np.abs(below) >= enough)
+    clear = (np.abs(above) >= enough) & (np.abs(below) >= enough)
     return np.asarray(clear & (above * below < 0))
 
 
@@ -192,7 +193,7 @@ def _outside(sample: Sample, size: tuple[int, int] | str) -> Bool[ndarray, " k"]
 def _histogram(joints: Float[ndarray, "n k 2"], skeleton: Skeleton) -> dict[str, int]:
     degrees = np.abs(np.degrees(body_angle(joints, skeleton)))
     counts, _ = np.histogram(degrees[~np.isnan(degrees)], bins=ANGLES)
-    names = (f"{low}-{high}" for low, high in zip(ANGLES, ANGLES[1:], strict=False))
+    names = (f"{low}-{high}" for low, high in pairwise(ANGLES))
     return {name: int(count) for name, count in zip(names, counts, strict=True)}
 
 

@@ -7,7 +7,7 @@ An array of two dimensions holds one person. FLIC's joints may be 10 or the 11 o
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -117,19 +117,20 @@ def flic_ten(joints: Float[ndarray, "n 11 2"]) -> Float[ndarray, "n 10 2"]:
     return np.stack([named[joint] for joint in FLIC.joints], axis=1)
 
 
-def _load_mat(path: Path) -> dict[str, ndarray]:
+def _load_mat(path: Path) -> dict[str, Any]:
     from scipy.io import loadmat
 
-    return loadmat(path)
+    loaded: dict[str, Any] = loadmat(path)
+    return loaded
 
 
-def _load_numpy(path: Path) -> dict[str, ndarray]:
+def _load_numpy(path: Path) -> dict[str, Any]:
     with path.open("rb") as stream:  # numpy leaves damaged files open
         loaded = np.load(stream, allow_pickle=False)
         return {"array": loaded} if isinstance(loaded, ndarray) else dict(loaded)
 
 
-def _load_h5(path: Path) -> dict[str, ndarray]:
+def _load_h5(path: Path) -> dict[str, Any]:
     import h5py  # type: ignore[import-untyped]
 
     with h5py.File(path, "r") as file:

@@ -85,12 +85,13 @@ def _best(
     annotations: list[Any], images: Mapping[Any, str], blank: list[float]
 ) -> list[dict[str, Any]]:
     """Return the annotation of highest score of each picture, a blank one where none is."""
-    best: dict[Any, dict[str, Any]] = {}
+    best: dict[Any, tuple[float, dict[str, Any]]] = {}
     for one in annotations:
-        picture = one["image_id"]
-        if picture not in best or _score(one) > _score(best[picture]):
-            best[picture] = one
-    return [best.get(picture, {"image_id": picture, "keypoints": blank}) for picture in images]
+        picture, score = one["image_id"], _score(one)
+        if picture not in best or score > best[picture][0]:
+            best[picture] = (score, one)
+    nobody = (0.0, {"keypoints": blank})
+    return [{**best.get(picture, nobody)[1], "image_id": picture} for picture in images]
 
 
 def _score(annotation: Mapping[str, Any]) -> float:

@@ -6,6 +6,7 @@ The stream's item ``i`` depends on the seed and ``i`` alone: a run that is inter
 
 import contextlib
 import hashlib
+import io
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from uprightpose.data.augment import (
 )
 from uprightpose.data.images import MEAN_COLOR, crop_image, read_image
 from uprightpose.data.sample import Sample
+from uprightpose.data.writing import write_whole
 from uprightpose.errors import InputError
 from uprightpose.frames import Crop, Resize, apply_affine, whole_image_box
 from uprightpose.pose_types import nearest_type
@@ -124,7 +126,9 @@ def _write_pack(
             maps[i] = Crop(side, size, resize).matrix(box)
             pixels[i] = crop_image(image, maps[i], side)
         pixels.flush()
-        np.save(matrices, maps)
+        content = io.BytesIO()
+        np.save(content, maps)
+        write_whole(matrices, content.getvalue())  # another process may be reading it
         partial.replace(path)
     except OSError as error:
         raise InputError(f"{path.parent}: the cache cannot be written ({error})") from error

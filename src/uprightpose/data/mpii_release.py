@@ -54,7 +54,7 @@ def read_release(path: Path) -> Iterator[Rectangle]:
         pictures = structs(release.annolist)
         train = np.atleast_1d(release.img_train).astype(bool)
         for image, (picture, known) in enumerate(zip(pictures, train, strict=True), 1):
-            rectangles = structs(getattr(picture, "annorect", []))
+            rectangles = structs(picture.annorect)
             for person, rectangle in enumerate(rectangles, 1):
                 name = str(structs(picture.image)[0].name)
                 yield _rectangle(rectangle, name, image, person, bool(known))

@@ -45,8 +45,8 @@ from uprightpose.statistics import LEVEL
 
 CLUSTERS = (
     "The paper's figure shows clusters of MPII poses, copied from the dataset's site, to argue "
-    "that MPII is compact already. The angles here support that for orientation; whether the joints "
-    "are compact is another question, which the traces of the head answer."
+    "that MPII is compact already. The angles here support that for orientation; whether the "
+    "joints are compact is another question, which the traces of the head answer."
 )
 COUNTS = (
     "SPEC 5.2 counts 5281 people of LSPET for the head: those with torso and neck. Its values "
@@ -89,7 +89,7 @@ def figure1(data: Path, draws: int, seed: int) -> Report:
         _panel("(d) left wrist, raw", wrist, "raw", "the left shoulder"),
         _panel("(e) left wrist, limb normalized", wrist, "limb", "the left shoulder"),
     ]
-    title = "Figure 1: joints lie closer together after normalization"
+    title = "Figure 1: where joints lie before and after normalization"
     return _scatter_report(title, rows, panels, draws, seed)
 
 
@@ -102,7 +102,7 @@ def figure4(data: Path, draws: int, seed: int) -> Report:
     titles = {"raw": "raw", "body": "body normalized", "limb": "limb normalized"}
     found = _row(rows, WRIST).found
     panels = [_panel(titles[f], found, f, "the left shoulder") for f in found.frames]
-    title = "Figure 4: limbs need a normalization of their own"
+    title = "Figure 4: where a limb's end lies, raw, body and limb normalized"
     return _scatter_report(title, rows, panels, draws, seed)
 
 
@@ -128,7 +128,7 @@ def figure8(data: Path, draws: int, seed: int) -> Report:
         for name, estimates in found.items()
     }
     return Report(
-        "Figure 8: MPII's people are mostly upright",
+        "Figure 8: how upright people are in MPII, LSP and LSPET",
         _facts(people, draws, seed),
         (*(_angle_finding(name, found[name]) for name in found), _head_finding(heads)),
         {"Orientation": _angle_text(angles, found)},

@@ -85,7 +85,7 @@ _TABLES = (
         *Multi-branch         | 93.8 87.7 76.3 69.4 87.7 82.6 79.8 82.5 | 134M+33M
         *Global normalization | 93.7 88.8 77.3 69.6 88.4 84.0 81.0 83.3 | 134M+11M
         """,
-        "FCN: the groups average 81.2, not the printed 81.5; Table 11 prints 82 for the same network.",
+        "FCN: the groups average 81.2, not the printed 81.5; Table 11 prints 82 for this network.",
         "Parameters: the network of the text has 7.5 M, not 11 M, per refinement; three large "
         "layers of 15 x 15 (`large_layers: 3`) give 11.2 M and 33.7 M.",
         columns=GROUPS,

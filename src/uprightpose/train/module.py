@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 import lightning
+import numpy as np
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
@@ -63,6 +64,11 @@ class StageModule(lightning.LightningModule):
         for fold in self._folds:
             fold.to(self.device).eval()
 
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:  # noqa: ARG002
+        """Seed dropout by the step: a resumed stage drops what it would have dropped."""
+        place = (self.recipe.seed, self.global_step, self.global_rank)
+        torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
+
     def training_step(self, batch: Batch, _index: int) -> Tensor:
         """Return the sum of the stage's losses."""
         images = batch.images.float().contiguous(memory_format=torch.channels_last)
@@ -119,7 +125,7 @@ class StageModule(lightning.LightningModule):
     def _loss(self, part: FramedMaps, goal: Truth, stride: float) -> Tensor:
         recipe, skeleton = self.recipe, self.model.skeleton
         return framed_loss(
-            part, goal, stride, skeleton, recipe.drawn, sigma=recipe.sigma, loss=recipe.loss
+            part, goal, stride, skeleton, recipe.drawn, sigma=recipe.sigma, loss=recipe.error
         )
 
     def _types(self, batch: Batch) -> Tensor | None:

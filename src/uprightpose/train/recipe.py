@@ -1,5 +1,6 @@
 """Recipe: everything that decides a training run, flat, from one YAML file."""
 
+import math
 import os
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -19,7 +20,12 @@ POSITIVE = (
 NOT_NEGATIVE = (
     *("detector_steps", "body_steps", "limbs_steps", "all_steps", "workers", "seed", "threads"),
     *("rotation", "upright_share", "shift", "flip", "erase", "content", "head_width", "fold_steps"),
+    "blur",
 )
+SHARES = ("upright_share", "flip", "erase")
+SIDES = {"compact": 16, "fcn": 32, "resnet": 16, "hourglass": 64}
+"""What each detector halves away: a crop's side is a multiple of it."""
+
 PRESETS = {
     "adam": ("cosine", 1e-4),
     "sgd": ("drops", 5e-4),
@@ -49,6 +55,8 @@ class Recipe(Settings):
         target: what is drawn: disks (the paper's FCN, ResNet) or Gaussians; ``"own"`` is the
             detector's: Gaussians for the hourglass and compact, disks else.
         sigma: standard deviation of the Gaussians in cells.
+        loss: cross-entropy or squared error of detectors without a softmax and of refinement;
+            ``"own"`` is the detector's: squared for the hourglass, cross-entropy else.
         occluded: what occluded joints teach the detector: background, as in the paper,
             nothing, or themselves. Refinement always learns them.
         out_of_fold: so many detectors, each trained without a part of the people, make the
@@ -98,6 +106,7 @@ class Recipe(Settings):
     init: Literal["he", "var0.001", "std0.001"] = "he"
     target: Literal["own", "disks", "gaussians"] = "own"
     sigma: float = 1.0
+    loss: Literal["own", "entropy", "squared"] = "own"
     occluded: Literal["background", "ignored", "drawn"] = "background"
     out_of_fold: int = 0
     fold_steps: int = 0
@@ -140,13 +149,21 @@ class Recipe(Settings):
         for key in NOT_NEGATIVE:
             if getattr(self, key) < 0:
                 raise InputError(f"recipe: {key} must not be negative, found {getattr(self, key)}")
+        if self.decay < 0:
+            raise InputError(f"recipe: weight_decay must not be negative, found {self.decay}")
         if not self.kernels or any(side < 1 or side % 2 == 0 for side in self.kernels):
             raise InputError(f"recipe: kernels must be odd sides, found {list(self.kernels)}")
-        if self.size % 16:
-            raise InputError(f"recipe: size must be a multiple of 16, found {self.size}")
+        for key in SHARES:
+            if getattr(self, key) > 1:
+                raise InputError(f"recipe: {key} must be at most 1, found {getattr(self, key)}")
+        if self.size % SIDES[self.detector]:
+            raise InputError(
+                f"recipe: size must be a multiple of {SIDES[self.detector]} for {self.detector}, "
+                f"found {self.size}"
+            )
         if self.content > self.size:
             raise InputError(f"recipe: content must not exceed size, found {self.content}")
-        if not 0 < self.scale_low <= self.scale_high:
+        if not 0 < self.scale_low <= self.scale_high < math.inf:
             raise InputError("recipe: expected 0 < scale_low <= scale_high")
         if not 1 <= self.stacks <= 8:
             raise InputError(f"recipe: stacks must be 1 to 8, found {self.stacks}")
@@ -194,8 +211,10 @@ class Recipe(Settings):
         return "gaussians" if self.detector in ("compact", "hourglass") else "disks"
 
     @property
-    def loss(self) -> Literal["entropy", "squared"]:
-        """Of refinement and of detectors without a softmax: the detector's own (SPEC 1.15)."""
+    def error(self) -> Literal["entropy", "squared"]:
+        """The loss, the detector's own resolved (SPEC 1.15)."""
+        if self.loss != "own":
+            return self.loss
         return "squared" if self.detector == "hourglass" else "entropy"
 
     @property

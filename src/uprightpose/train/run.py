@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
@@ -47,9 +48,9 @@ DETECTOR = (
 )
 BODY = (
     *("baseline", "refine_width", "kernels", "large_layers", "pairs", "canvas", "in_place"),
-    *("normalize", "residual"),
+    *("normalize", "residual", "blur", "subcell"),
 )
-LIMBS = ("limb_canvas", "normalize_limbs", "semi_global", "limb_inputs", "share_sides")
+LIMBS = ("limb_canvas", "normalize_limbs", "semi_global", "limb_inputs", "merge", "share_sides")
 BUILT = {"detector": DETECTOR, "body": DETECTOR + BODY, "limbs": DETECTOR + BODY + LIMBS}
 """Keys that weights to start from must share, by their last stage."""
 
@@ -81,6 +82,7 @@ def train(recipe: Recipe) -> Path:
     stages = [stage for stage in STAGES if _steps(recipe, stage)]
     if not stages:
         raise InputError("recipe: every stage has 0 steps; set detector_steps or another above 0")
+    _check_processes(recipe)
     _check_claim(out, recipe)
     samples = _samples(recipe)
     make_folder(out)
@@ -122,6 +124,20 @@ def _folds(recipe: Recipe, settings: Settings, pack: Pack) -> list[nn.Module]:
 
 def _steps(recipe: Recipe, stage: Stage) -> int:
     return int(getattr(recipe, f"{stage.name}_steps"))
+
+
+def _check_processes(recipe: Recipe) -> None:
+    """Refuse another number of processes than the recipe's: each would think it is alone.
+
+    Raises:
+        InputError: if torchrun started more or fewer.
+    """
+    started = int(os.environ.get("WORLD_SIZE", 1))
+    if torch.distributed.is_torchelastic_launched() and started != recipe.processes:
+        raise InputError(
+            f"recipe: devices {recipe.devices} on nodes {recipe.nodes} need {recipe.processes} "
+            f"processes, found {started} of torchrun; set devices to its --nproc-per-node"
+        )
 
 
 def _check_claim(out: Path, recipe: Recipe) -> None:

@@ -1,0 +1,36 @@
+"""What an experiment ran on: numbers of time mean nothing without it."""
+
+import os
+import platform
+from pathlib import Path
+
+CPU_FACTS = Path("/proc/cpuinfo")
+
+
+def describe_machine(threads: int = 0) -> dict[str, str | int]:
+    """Return the names and sizes of what computes here.
+
+    Args:
+        threads: asked of PyTorch; 0 for its default.
+
+    Example:
+        >>> sorted(describe_machine())
+        ['cores', 'cpu', 'gpu', 'python', 'threads', 'torch']
+    """
+    import torch
+
+    return {
+        "cpu": _cpu(),
+        "cores": os.cpu_count() or 0,
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
+        "threads": threads or torch.get_num_threads(),
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+    }
+
+
+def _cpu() -> str:
+    """Return the model where Linux tells it, else what Python knows."""
+    lines = CPU_FACTS.read_text().splitlines() if CPU_FACTS.is_file() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.processor() or platform.machine()
