@@ -121,8 +121,11 @@ class TestPoseNet:
 
     def test_scores_are_single_precision(self):
         """Angles are read from them, also where the detector runs in half the bits."""
+        net = network(PERSON)
+        net.detector.known = net.detector.known.bfloat16()
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            levels = network(PERSON).detect(images())
+            assert net.detector(images())["fine"].dtype == torch.bfloat16
+            levels = net.detect(images())
         assert {level.dtype for level in levels.values()} == {torch.float32}
 
 

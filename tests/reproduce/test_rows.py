@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,13 +12,16 @@ import pytest
 
 import uprightpose.train.run
 from uprightpose.cli import main
+from uprightpose.evaluate import predict_samples
 from uprightpose.reproduce.experiment import reproduce_table
 from uprightpose.reproduce.paper import TABLES
 from uprightpose.reproduce.report import Report, write_report
+from uprightpose.reproduce.requirements import read_test_people
 from uprightpose.reproduce.scales import SCALES
 from uprightpose.reproduce.tables import EXPERIMENTS, Experiment
 from uprightpose.train.module import StageModule
 from uprightpose.train.recipe import Recipe
+from uprightpose.weights import load_weights
 
 Reproduce = Callable[..., Report]
 
@@ -107,6 +111,30 @@ class TestTable9:
             "+0.7 |",  # the paper's gain of that contrast
         ):
             assert said in page, said
+
+    def test_each_row_keeps_what_its_own_last_stage_says(self, table9, place):
+        found = {}
+        for title, seeds in table9.numbers["trainings"].items():
+            weights = place.out / seeds["0"]["weights"]
+            stem = f"{seeds['0']['runs'][-1]}-lsp"
+            with np.load(place.out / "rows" / f"{stem}-natural.npz") as kept:
+                found[title] = kept["predicted"]
+            people = read_test_people(EXPERIMENTS["table9"], place.data)
+            model, settings = load_weights(weights)
+            seen = predict_samples(model, settings.crop, people).joints
+            np.testing.assert_allclose(found[title], seen[settings.last], atol=1e-6)
+        for one, other in combinations(found.values(), 2):
+            assert not np.allclose(one, other)
+
+    def test_turned_people_are_turned_about_the_middle_of_their_picture(self, table9, place):
+        run = table9.numbers["trainings"]["FCN"]["0"]["runs"][-1]
+        truth = []
+        for pictures in ("natural", "turned"):
+            with np.load(place.out / "rows" / f"{run}-lsp-{pictures}.npz") as kept:
+                truth.append(kept["truth"] - (29.5, 31.5))  # pictures of 60 x 64
+        radius = [np.linalg.norm(joints, axis=2) for joints in truth]
+        np.testing.assert_allclose(*radius, atol=1e-6)
+        assert (np.abs(truth[0] - truth[1]).max(axis=(1, 2)) > 1).all()
 
     def test_trainings_are_counted(self, table9):
         facts = {title: seeds["0"] for title, seeds in table9.numbers["trainings"].items()}
