@@ -261,6 +261,7 @@ class TestCommand:
         for detector in ("fcn", "resnet", "hourglass"):
             assert f"{detector}: limbs - {detector}: detector" in found
         assert "read by: paper" in found
+        assert f"Untrained, random weights: {arguments[3]}" in found
 
     def test_a_bad_recipe(
         self, stick_figures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

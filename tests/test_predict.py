@@ -94,20 +94,29 @@ class TestJointsComeBack:
         assert_allclose(joints_of(person), [red, green], atol=CLOSE)
         assert person.box == box
 
-    @pytest.mark.parametrize("crop", [Crop(SIZE, 48), Crop(SIZE, 48, "stretch"),
-                                      Crop(SIZE, 0, "stretch")], ids=str)  # fmt: skip
-    def test_crops_with_a_margin_or_stretched(self, crop):
+    @pytest.mark.parametrize(
+        ("crop", "filled"),
+        [
+            (Crop(SIZE), (64, 48)),
+            (Crop(SIZE, 48), (48, 36)),
+            (Crop(SIZE, 48, "stretch"), (48, 48)),
+            (Crop(SIZE, 0, "stretch"), (64, 64)),
+        ],
+        ids=str,
+    )
+    def test_crops_with_a_margin_or_stretched(self, crop, filled):
         """'340 x 340, padded to 352'; 'resize=stretch reproduces the literal reading'
         (SPEC 1.2, 1.8)."""
-        predictor = Predictor(PoseNet(LSP, DotDetector()), crop)
-        height, width = 60, 90
-        across, down = width, height if crop.resize == "stretch" else width
-        factor = (crop.content or SIZE) / np.array([across, down])
-        middle = np.array([width, height]) / 2
+        predictor, seen = Predictor(PoseNet(LSP, DotDetector()), crop), []
+        predictor.model.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+        predictor.predict(np.full((60, 80, 3), 255, np.uint8))
+        white = (seen[0][0] > 200).all(dim=0)  # the border is interpolated
+        assert (white.any(dim=0).sum(), white.any(dim=1).sum()) == filled
+        middle, factor = np.array([40, 30]), np.array(filled) / [80, 60]
         red, green = (
             middle + (cell_center(*cell) - SIZE / 2) / factor - 0.5 for cell in ((6, 7), (9, 8))
         )
-        (person,) = predictor.predict(picture_with_dots(height, width, red, green, 9))
+        (person,) = predictor.predict(picture_with_dots(60, 80, red, green, 9))
         assert_allclose(joints_of(person), [red, green], atol=2 * CLOSE)
 
     def test_a_box_partly_outside_sees_the_part_inside(self, dots):

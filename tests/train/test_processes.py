@@ -83,9 +83,10 @@ def run(place: Path, out: str, *launch: str, stop: str = "") -> int:
     """Train by the recipe with two processes and return the exit code."""
     arguments = ["train", str(place / "recipe.yaml"), "--devices", "2", "--out", str(place / out)]
     known = {key: value for key, value in os.environ.items() if key != "LOCAL_RANK"}
+    path = os.pathsep.join([str(place), *filter(None, [known.get("PYTHONPATH")])])
     done = subprocess.run(
         [sys.executable, *launch, "-m", "uprightpose", *arguments],
-        env={**known, "PYTHONPATH": str(place), "STOP": stop, "OMP_NUM_THREADS": "1"},
+        env={**known, "PYTHONPATH": path, "STOP": stop, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         timeout=600,

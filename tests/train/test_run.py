@@ -11,7 +11,6 @@ import torch
 from numpy.testing import assert_array_equal
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torch.testing import assert_close
 
 from uprightpose.data.coco import read_coco, write_coco
 from uprightpose.data.loader import Batch, SampleStream
@@ -72,7 +71,6 @@ class TestInterrupted:
             ("all", {}),
             ("detector", {"detector": "fcn"}),  # it has dropout, and phases
             ("all", {"detector": "fcn"}),
-            ("all", {"detector": "hourglass"}),
         ],
         ids=str,
     )
@@ -330,7 +328,8 @@ class TestOutOfFold:
     @pytest.fixture
     def folded(self, recipe: Recipe) -> Recipe:
         """Three folds of four people: two steps of four show each detector its other eight."""
-        return replace(recipe, batch=4, out_of_fold=3, fold_steps=2, all_steps=0, limbs_steps=2)
+        keys = {"batch": 4, "out_of_fold": 3, "fold_steps": 2, "limbs_steps": 2, "all_steps": 0}
+        return replace(recipe, **keys, rate=0.03, schedule="constant")  # folds that differ
 
     def test_a_persons_maps_come_from_a_detector_that_never_saw_them(
         self, folded: Recipe, monkeypatch: pytest.MonkeyPatch
@@ -348,9 +347,11 @@ class TestOutOfFold:
             levels = make(self, images, item)
             for row, person in enumerate(item.tolist()):
                 (own,) = [n for n in range(3) if person not in learned[f"fold{n}"]]
-                alone = load_weights(Path(folded.out) / f"fold{own}.safetensors")[0].detector
-                for name, scores in alone(images[row : row + 1]).items():
-                    assert_close(levels[name][row], scores[0], atol=1e-4, rtol=1e-4)
+                for number in range(3):
+                    file = Path(folded.out) / f"fold{number}.safetensors"
+                    (alone,) = load_weights(file)[0].detector(images[[row]])["stride4"]
+                    error = (levels["stride4"][row] - alone).abs().max().item()
+                    assert error < 1e-4 if number == own else error > 0.01
                 checked.append(own)
             return levels
 

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from uprightpose.evaluate import Network
 
 
+RECIPE = (".yaml", ".yml")
+"""Endings of a recipe."""
+
+
 def add(subcommands: Any) -> None:
     """Declare the command."""
     parser = ArgumentParser(
@@ -64,7 +68,7 @@ def run(arguments: Namespace) -> None:
     networks = _networks(arguments.weights, arguments.device)
     protocol = arguments.protocol or protocol_of(samples)
     report = evaluate(networks, samples, protocol, draws=draws, reading=arguments.reading)
-    text = format_report(report)
+    text = f"{_untrained(arguments.weights)}{format_report(report)}"
     print(text)
     if arguments.out:
         command = shlex.join(["uprightpose", *sys.argv[1:]])
@@ -86,11 +90,17 @@ def _networks(texts: Sequence[str], device: str) -> dict[str, "Network"]:
     return networks
 
 
+def _untrained(texts: Sequence[str]) -> str:
+    """Say which networks have random weights: their numbers mean nothing."""
+    recipes = [text for text in texts if text.endswith(RECIPE)]
+    return f"Untrained, random weights: {', '.join(recipes)}.\n\n" if recipes else ""
+
+
 def _network(name: str, device: str) -> "Network":
     from uprightpose.predict import choose_device, weights_file
     from uprightpose.weights import load_weights
 
-    if not name.endswith((".yaml", ".yml")):
+    if not name.endswith(RECIPE):
         model, settings = load_weights(weights_file(name))
         return model.to(choose_device(device)), settings
     import torch

@@ -1,5 +1,6 @@
 """``uprightpose train``: recipe -> weights."""
 
+import os
 from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
@@ -31,4 +32,6 @@ def run(arguments: Namespace) -> None:
     from uprightpose.train.recipe import Recipe
 
     values = {key: value for key, value in arguments.items() if key != "recipe"}
-    print(f"weights: {train(Recipe(**values))}")
+    weights = train(Recipe(**values))
+    if os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0":  # one of all processes
+        print(f"weights: {weights}")
