@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from uprightpose.data.lsp import read_lsp
+from uprightpose.reproduce import panels
 from uprightpose.reproduce.experiment import reproduce_table
 from uprightpose.reproduce.panels import PANELS, reproduce_panels, turned_people
 from uprightpose.reproduce.tables import EXPERIMENTS
@@ -44,7 +45,7 @@ def test_the_default_is_test_pictures_of_turned_people(trained, tiny):
 def test_it_trains_what_is_not_there(place, tiny, tmp_path, monkeypatch):
     where = replace(place, out=tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr("uprightpose.reproduce.panels.PANELS", {"detector": "FCN"})
+        patch.setattr(panels, "PANELS", {"detector": "FCN"})
         reproduce_panels(tiny, where)
     assert [path.name.split("-")[1] for path in (tmp_path / "runs").iterdir()] == ["detector"]
 

@@ -13,6 +13,7 @@ import pytest
 import uprightpose.train.run
 from uprightpose.cli import main
 from uprightpose.evaluate import predict_samples
+from uprightpose.reproduce import rows
 from uprightpose.reproduce.experiment import reproduce_table
 from uprightpose.reproduce.paper import TABLES
 from uprightpose.reproduce.report import Report, write_report
@@ -184,7 +185,7 @@ class TestInterrupted:
         """Twice: while the detector learns, and when it has; seconds of all parts are counted."""
         clock = iter(range(0, 10_000, 100))
         now = SimpleNamespace(monotonic=lambda: float(next(clock)))
-        monkeypatch.setattr("uprightpose.reproduce.rows.time", now)
+        monkeypatch.setattr(rows, "time", now)
         with monkeypatch.context() as patch:
             interrupt(patch, "detector", at=1)
             with pytest.raises(KeyboardInterrupt):

@@ -154,7 +154,8 @@ def recipes(
     found: list[Recipe] = []
     before = ""
     for step in training.steps:
-        keys |= dict(step.keys)
+        refinement = {} if step.stage == "detector" else scale.refinement
+        keys |= {**refinement, **dict(step.keys)}
         times = place.times
         if step.stage == "body" and keys.get("baseline", "none") != "none":
             times *= MORE_SAMPLES
