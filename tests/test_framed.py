@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
@@ -195,6 +195,7 @@ class TestMerge:
 
     @given(turn=st.floats(-math.pi, math.pi), x=st.floats(8, 30), y=st.floats(8, 27))
     def test_joints_are_read_from_the_averaged_map(self, turn, x, y):
+        assume(not 1 < math.dist((x, y), (23, 17)) < 5)  # two peaks on one ridge: no one place
         parts = self.parts(((x, y), (14.0, 24)), turn=turn)
         found = merge_joints(parts, 4)
         image = decode(merge_maps(parts, 4, self.SIZE))

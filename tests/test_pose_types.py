@@ -1,8 +1,11 @@
 """Pose types: clusters of standardized poses, and which one a pose is nearest to."""
 
+import itertools
+
 import numpy as np
 import pytest
 
+from uprightpose import pose_types
 from uprightpose.data.lsp import read_lsp
 from uprightpose.pose_types import nearest_type, pose_clusters, standardize
 from uprightpose.skeletons import FLIC, LSP, SKELETONS
@@ -86,6 +89,13 @@ class TestPoseClusters:
         for seed in range(8):
             centers = pose_clusters(joints, 3, seed)
             assert np.bincount(nearest_type(joints, centers)).tolist() == [6, 6, 6]
+
+    def test_a_start_that_lost_a_cluster_does_not_count(self, people, monkeypatch):
+        """... even where the others are worse."""
+        good = pose_clusters(people[0]).reshape(3, -1)
+        books = itertools.cycle([good[:2], good + 9])
+        monkeypatch.setattr(pose_types, "kmeans", lambda *_, **__: (next(books), 0.0))
+        assert len(pose_clusters(people[0])) == 3
 
     def test_place_and_size_do_not_matter(self, people):
         joints, _ = people
