@@ -80,8 +80,17 @@ LAYERS = (
 )
 RANK = {f"uprightpose.{name}": rank for rank, line in enumerate(LAYERS) for name in line.split()}
 PURE = (
-    *("detectors.", "score_maps", "normalize", "refine", "model", "losses"),
-    *("metrics", "statistics", "protocols", "tables", "table_text"),
+    *("detectors.", "score_maps", "normalize", "framed", "refine", "baselines", "model", "losses"),
+    *(
+        "pose_types",
+        "compactness",
+        "placebos",
+        "metrics",
+        "statistics",
+        "protocols",
+        "tables",
+        "table_text",
+    ),
 )
 EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "base", "manager"}
 
