@@ -250,6 +250,18 @@ class TestSoftmax:
         goal = truth(pixels(self.spread()), state, "ignored")
         assert self.loss(torch.zeros(1, 15, *SIZE), goal).item() == pytest.approx(math.log(15))
 
+    def test_nothing_is_known(self):
+        """A disk that covers every cell and is ignored: no loss, not NaN."""
+        joints = 100 * (person() - 6) + 6  # a reference length that reaches beyond the maps
+        joints[0, 12] = torch.tensor([6.0, 4.0])
+        state = torch.full((1, 14), int(State.OCCLUDED), dtype=torch.uint8)
+        goal = truth(pixels(joints), state, "ignored")
+        scores = torch.zeros(1, 15, *SIZE, requires_grad=True)
+        found = self.loss(scores, goal)
+        found.backward()
+        assert found.item() == 0
+        assert not scores.grad.any()
+
     def test_absent_joints_are_background(self):
         """'A softmax cannot leave out one class, so their pixels stay background'."""
         joints = self.spread()

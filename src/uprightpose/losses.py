@@ -100,9 +100,11 @@ def framed_loss(
         labels = encode_labels(positives, size, radius)
         hidden = placed.masked_fill(truth.counted[:, joints][..., None], math.nan)
         unknown = encode_disks(hidden, size, radius).any(dim=1) & (labels == len(joints))
-        return functional.cross_entropy(
-            framed.scores, labels.masked_fill(unknown, IGNORED), ignore_index=IGNORED
+        known = labels.masked_fill(unknown, IGNORED)
+        total = functional.cross_entropy(
+            framed.scores, known, ignore_index=IGNORED, reduction="sum"
         )
+        return total / (known != IGNORED).sum().clamp(min=1)  # maybe no cell is known
     if target == "disks":
         goal = encode_disks(positives, size, radius)
     else:

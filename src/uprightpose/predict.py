@@ -14,8 +14,9 @@ import torch
 from jaxtyping import Float, UInt8
 from numpy import ndarray
 
+from uprightpose.data.boxes import Box
 from uprightpose.data.images import crop_image, read_image
-from uprightpose.data.lsp import PERSON_SHARE
+from uprightpose.data.lsp import square_about
 from uprightpose.data.person import Person
 from uprightpose.errors import InputError
 from uprightpose.frames import (
@@ -31,9 +32,6 @@ from uprightpose.normalize import MIN_LENGTH, MIN_SCORE
 from uprightpose.score_maps import Decoded
 from uprightpose.skeletons import Skeleton
 from uprightpose.weights import load_weights
-
-Box = tuple[float, float, float, float]
-"""``(x, y, w, h)`` in edge coordinates: a whole picture is ``(0, 0, w, h)``, as in COCO."""
 
 SHIPPED = {"compact": Path(__file__).parent / "shipped" / "compact.safetensors"}
 """Weights in the package, by name."""
@@ -252,9 +250,8 @@ def view_box(box: Box) -> Box:
         >>> round(x, 3), round(y, 3), round(width, 3), round(height, 3)
         (-30.0, -12.2, 100.0, 100.0)
     """
-    x, y, width, height = box
-    side = max(width, height) / PERSON_SHARE
-    return (x + width / 2 - side / 2, y + height / 2 - side / 2, side, side)
+    edges = np.array(box, dtype=np.float64)
+    return square_about(edges[:2], edges[:2] + edges[2:])
 
 
 def angle_in_degrees(

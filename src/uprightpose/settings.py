@@ -8,6 +8,8 @@ from uprightpose.frames import Crop, Resize
 
 DetectorName = Literal["compact", "fcn", "resnet", "hourglass"]
 Variant = Literal["32s", "16s", "8s", "16s-extra", "8s-extra", "16s-fusion", "8s-fusion"]
+"""Of the FCN, a row of Table 11 each."""
+
 Baseline = Literal["none", "type-supervision", "multi-branch"]
 
 HEAD_WIDTHS = {"compact": 64, "fcn": 4096, "resnet": 0, "hourglass": 256}
@@ -82,6 +84,11 @@ class Settings:
     blur: float = 1.0
     subcell: bool = True
     last: str = "limbs"
+
+    @property
+    def width(self) -> int:
+        """Channels of the detector's head, the detector's own resolved."""
+        return self.head_width or HEAD_WIDTHS[self.detector]
 
     @property
     def crop(self) -> Crop:

@@ -23,7 +23,7 @@ from uprightpose.errors import InputError
 from uprightpose.model import STAGES, PoseNet
 from uprightpose.pose_types import TYPES
 from uprightpose.refine import BodyRefiner, Init, LimbRefiner
-from uprightpose.settings import HEAD_WIDTHS, Settings
+from uprightpose.settings import Settings
 from uprightpose.skeletons import SKELETONS, Skeleton
 
 FORMAT = "uprightpose-1"
@@ -99,7 +99,7 @@ def build(
 def build_detector(settings: Settings, *, pretrained: bool = False) -> torch.nn.Module:
     """Build the detector alone; ``pretrained`` starts its trunk from timm's weights."""
     joints = len(SKELETONS[settings.skeleton].joints)
-    trunk, width = settings.trunk, settings.head_width or HEAD_WIDTHS[settings.detector]
+    trunk, width = settings.trunk, settings.width
     match settings.detector:
         case "fcn":
             return FCN(

@@ -256,6 +256,15 @@ class TestRefusals:
             train(replace(other, **{key: value}))
         assert not list(Path(recipe.out).glob("*"))
 
+    def test_start_whose_own_width_is_spelled_out(self, recipe: Recipe, tmp_path: Path) -> None:
+        """0 stands for the detector's own: 64 for compact, and both build the same."""
+        first = tmp_path / "first.safetensors"
+        theirs = replace(recipe, detector="compact", head_width=64).settings("detector")
+        save_weights(build(theirs), theirs, first)
+        ours = replace(recipe, detector="compact", head_width=0, start=str(first), body_steps=1)
+        weights = train(replace(ours, detector_steps=0, limbs_steps=0, all_steps=0))
+        assert weights.stem == "body"
+
     def test_start_of_another_skeleton(self, recipe: Recipe, tmp_path: Path) -> None:
         theirs = Settings(skeleton="flic", trunk="test_resnet", head_width=8, last="detector")
         save_weights(build(theirs), theirs, tmp_path / "w.safetensors")

@@ -9,6 +9,7 @@ from typing import Any
 from uprightpose.errors import InputError
 
 Box = tuple[float, float, float, float]
+"""``(x, y, w, h)`` in edge coordinates: a whole picture is ``(0, 0, w, h)``, as in COCO."""
 
 
 def read_boxes(path: Path, pictures: Sequence[Path]) -> dict[Path, list[Box]]:

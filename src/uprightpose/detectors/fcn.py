@@ -10,9 +10,7 @@ from torch.nn import functional
 
 from uprightpose.detectors.trunks import build_trunk, check_sides, fetch, pixel_statistics
 from uprightpose.errors import InputError
-
-Variant = Literal["32s", "16s", "8s", "16s-extra", "8s-extra", "16s-fusion", "8s-fusion"]
-"""A row of Table 11."""
+from uprightpose.settings import Variant
 
 PHASES: dict[Variant, tuple[tuple[str, ...], ...]] = {
     "32s": (("LD1",),),

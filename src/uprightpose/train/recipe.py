@@ -26,6 +26,9 @@ SHARES = ("upright_share", "flip", "erase")
 SIDES = {"compact": 16, "fcn": 32, "resnet": 16, "hourglass": 64}
 """What each detector halves away: a crop's side is a multiple of it."""
 
+SMALLEST_CANVAS = 0.5
+"""Below half of the map's side most of a person is cut off."""
+
 PRESETS = {
     "adam": ("cosine", 1e-4),
     "sgd": ("drops", 5e-4),
@@ -163,6 +166,11 @@ class Recipe(Settings):
             )
         if self.content > self.size:
             raise InputError(f"recipe: content must not exceed size, found {self.content}")
+        if min(self.canvas, self.limb_canvas) < SMALLEST_CANVAS:
+            raise InputError(
+                f"recipe: canvas and limb_canvas must be at least {SMALLEST_CANVAS}, found "
+                f"{self.canvas} and {self.limb_canvas}"
+            )
         if not 0 < self.scale_low <= self.scale_high < math.inf:
             raise InputError("recipe: expected 0 < scale_low <= scale_high")
         if not 1 <= self.stacks <= 8:

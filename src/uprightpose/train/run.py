@@ -234,7 +234,9 @@ def _take_over(model: PoseNet, settings: Settings, recipe: Recipe) -> tuple[str,
     """
     path = folder(str(recipe.start))
     loaded, theirs = load_weights(path, SKELETONS[recipe.skeleton])
-    differs = [key for key in BUILT[theirs.last] if getattr(theirs, key) != getattr(settings, key)]
+    differs = [
+        key for key in BUILT[theirs.last] if _resolved(theirs, key) != _resolved(settings, key)
+    ]
     if differs:
         raise InputError(
             f"recipe: {path} was trained with other {', '.join(differs)}: "
@@ -243,6 +245,11 @@ def _take_over(model: PoseNet, settings: Settings, recipe: Recipe) -> tuple[str,
     given = STAGE_NAMES[: STAGE_NAMES.index(theirs.last) + 1]
     _copy_parts(loaded, model, given)
     return given
+
+
+def _resolved(settings: Settings, key: str) -> Any:
+    """Return a key's value; 0 for the head's width stands for the detector's own."""
+    return settings.width if key == "head_width" else getattr(settings, key)
 
 
 def _trunk(model: PoseNet) -> nn.Module:
