@@ -1,0 +1,1 @@
+"""Side-by-side timings: outputs agree first, then contenders take turns in one process."""
