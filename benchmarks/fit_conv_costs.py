@@ -74,7 +74,7 @@ def measured(task: Task) -> list[tuple[str, Costs, float]]:
     return found
 
 
-def fft_time(task, tiling: Tiling, maps, weight, learn, learning) -> float:  # noqa: ANN001
+def fft_time(task, tiling: Tiling, maps, weight, learn, learning) -> float:
     """Return the seconds of one tiling."""
     pad = tuple(side // 2 for side in task.kernel)
     if learn is not None:

@@ -84,7 +84,7 @@ class Costs(NamedTuple):
     Attributes:
         direct: per multiplication of a direct convolution.
         transform: per ``n log2 n`` of a map tile's ``n`` cells, moved about and transformed.
-        load: per complex number of kept spectra of filters.
+        load: per complex number of the filters' spectra, read from memory.
         multiply: per complex multiplication of maps by filters.
         filters: per multiplication of a filter's own transform.
         call: per piece of work, whatever its size.
@@ -136,7 +136,7 @@ def fft_work(task: Task, tiling: Tiling, *, kept: bool, learns: bool = False) ->
     return Costs(
         direct=0,
         transform=tiles * transforms * cells * math.log2(cells),
-        load=chunks * filters if kept else 0,
+        load=products * chunks * filters,
         multiply=products * tiles * filters,
         filters=0 if kept else products * chunks * own,
         call=(1 + chunks * tiling.tiles / 4) * (3 if learns else 1),
@@ -149,9 +149,7 @@ def seconds(work: Costs, costs: Costs = COSTS) -> float:
 
 
 @lru_cache(maxsize=256)
-def best_tiling(
-    task: Task, memory: int, *, kept: bool, learns: bool = False
-) -> Tiling | None:
+def best_tiling(task: Task, memory: int, *, kept: bool, learns: bool = False) -> Tiling | None:
     """Return the tiling that costs least within ``memory`` bytes, ``None`` if none fits.
 
     Args:

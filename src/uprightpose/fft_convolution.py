@@ -24,6 +24,7 @@ from uprightpose.conv_plan import COMPLEX, WORKSPACE, Tiling
 Pair = tuple[int, int]
 
 
+@torch.no_grad()
 def convolve(
     maps: Float[Tensor, "b i h w"],
     weight: Float[Tensor, "o i kh kw"],
@@ -41,10 +42,10 @@ def convolve(
         spectra: of the filters (:func:`filter_spectra`); made slab by slab if not given.
     """
     kernel = (weight.shape[2], weight.shape[3])
-    kernel = (weight.shape[2], weight.shape[3])
     out = maps.new_zeros(len(maps), len(weight), *_result(maps, kernel, padding))
     filters = _Filters(weight, tiling.size)
-    for some, found in zip(maps.split(tiling.chunk), out.split(tiling.chunk), strict=True):
+    chunks = (torch.split(each, tiling.chunk) for each in (maps, out))
+    for some, found in zip(*chunks, strict=True):
         given = transform(cut(some, tiling, padding, _reach(tiling, kernel)))
         for channels in [slice(None)] if spectra is not None else filters.blocks():
             slab = filters.spectra(channels) if spectra is None else spectra
@@ -53,6 +54,7 @@ def convolve(
     return out
 
 
+@torch.no_grad()
 def filter_spectra(weight: Float[Tensor, "o i kh kw"], size: Pair) -> Complex[Tensor, "f i o"]:
     """Return the spectra of all filters in tiles of ``size`` cells, conjugate.
 
@@ -84,7 +86,7 @@ class Convolution(torch.autograd.Function):
         return convolve(maps, weight, padding, tiling)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(
         ctx: FunctionCtx, gradient: Float[Tensor, "b o _ _"]
     ) -> tuple[Tensor | None, Tensor | None, None, None]:
@@ -96,7 +98,7 @@ class Convolution(torch.autograd.Function):
         filters = _Filters(weight, tiling.size)
         to_maps = torch.zeros_like(maps, memory_format=torch.contiguous_format)
         to_weight = torch.zeros_like(weight, memory_format=torch.contiguous_format)
-        chunks = (part.split(tiling.chunk) for part in (maps, gradient, to_maps))
+        chunks = (torch.split(each, tiling.chunk) for each in (maps, gradient, to_maps))
         for some, theirs, found in zip(*chunks, strict=True):
             given = transform(cut(theirs, tiling, (0, 0), tiling.step))
             if for_weight:
@@ -147,7 +149,7 @@ def paste(
 
 def transform(tiles: Float[Tensor, "b r s c n m"]) -> Complex[Tensor, "f t c"]:
     """Transform tiles; frequencies come first, then all tiles, then channels."""
-    spectra = torch.fft.rfft2(tiles)
+    spectra: Tensor = torch.fft.rfft2(tiles)
     count = math.prod(tiles.shape[:3])
     frequencies = spectra.shape[-2] * spectra.shape[-1]
     flat = spectra.reshape(count * tiles.shape[3], frequencies)
@@ -159,7 +161,8 @@ def untransform(spectra: Complex[Tensor, "f t c"], tiling: Tiling) -> Float[Tens
     rows, columns = tiling.size
     flat = spectra.flatten(1).t().contiguous()
     tiles = flat.view(-1, *tiling.grid, spectra.shape[2], rows, columns // 2 + 1)
-    return torch.fft.irfft2(tiles, s=tiling.size)
+    found: Tensor = torch.fft.irfft2(tiles, s=tiling.size)
+    return found
 
 
 class _Filters:

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from uprightpose.errors import InputError
+from uprightpose.large_conv import MEMORY, LargeConv2d, Method
 from uprightpose.score_maps import full_precision
 
 Init = Literal["he", "var0.001", "std0.001"]
@@ -33,6 +34,8 @@ class Shape(TypedDict, total=False):
         large_layers: 3 adds a layer with the last of ``kernels`` (the "+11M" of Table 1).
         pairs: see :data:`Pairs`.
         init: see :data:`Init`.
+        method: how large kernels convolve, see :data:`~uprightpose.large_conv.Method`.
+        memory: bytes that each of them may use for it.
     """
 
     width: int
@@ -40,6 +43,8 @@ class Shape(TypedDict, total=False):
     large_layers: int
     pairs: Pairs
     init: Init
+    method: Method
+    memory: int
 
 
 class RefinementNet(nn.Module):
@@ -57,6 +62,8 @@ class RefinementNet(nn.Module):
         kept: for each output the input channel that holds the same map. If given, the
             network's output is added to that map's logit, so that what was right stays
             (not in the paper; SPEC 5.4).
+        method: how the large kernels convolve, see :class:`~uprightpose.large_conv.LargeConv2d`.
+        memory: bytes that each of them may use for it.
     """
 
     def __init__(
@@ -70,6 +77,8 @@ class RefinementNet(nn.Module):
         pairs: Pairs = "shared",
         init: Init = "he",
         kept: Sequence[int] | None = None,
+        method: Method = "auto",
+        memory: int = MEMORY,
     ) -> None:
         """Build and initialize the layers."""
         super().__init__()
@@ -83,7 +92,8 @@ class RefinementNet(nn.Module):
         widths = [inputs, *[width] * len(sides)]
         layers: list[nn.Module] = []
         for before, after, side in zip(widths, widths[1:], sides, strict=False):
-            layers += [nn.Conv2d(before, after, side, padding=side // 2), nn.ReLU()]
+            conv = LargeConv2d(before, after, side, padding="same", method=method, memory=memory)
+            layers += [conv, nn.ReLU(inplace=True)]
         self.layers = nn.Sequential(*layers, nn.Conv2d(width, outputs, 1))
         pair = () if pairs == "shared" else (outputs, 1, 1)
         self.slope = nn.Parameter(torch.ones(pair))

@@ -1,9 +1,10 @@
 """Time contenders side by side: first their outputs must agree, then they take turns.
 
 A *comparison* is a task and several ways to do it, ours first. It is run in one process with
-a fixed number of threads; in each round every contender has its turn, the order moves on by
-one each round, and medians are reported, of wall time and of the process's CPU time. Ratios say
-how many times longer a contender takes than ours.
+a fixed number of threads; in each round every contender has its turn, once unmeasured (what it needs is in memory and in
+caches again) and then measured, the order moves on by one each round, and medians are reported,
+of wall time and of the process's CPU time. Ratios say how many times longer a contender takes
+than ours.
 """
 
 import math
@@ -129,6 +130,7 @@ def compare(comparison: Comparison, machine: Machine, *, rounds: int = 9) -> Out
     for number in range(rounds):
         start = number % len(names)
         for name in names[start:] + names[:start]:
+            comparison.contenders[name]()
             samples[name].append(_sample(comparison.contenders[name], repeats[name]))
     timings = {
         name: Timing(

@@ -1,0 +1,222 @@
+"""``LargeConv2d`` stands in for ``Conv2d``, and keeps no spectra of old weights."""
+
+import copy
+import pickle
+
+import pytest
+import torch
+from torch import nn
+from torch.testing import assert_close
+
+from uprightpose.conv_plan import Task, best_tiling
+from uprightpose.large_conv import LargeConv2d, fft_is_faster
+
+
+def layers(method="fft", **options):
+    """A layer and the ``Conv2d`` of the same weights."""
+    layer = LargeConv2d(3, 4, (9, 7), padding=(4, 2), method=method, **options)
+    direct = nn.Conv2d(3, 4, (9, 7), padding=(4, 2))
+    direct.load_state_dict(layer.state_dict())
+    return layer, direct
+
+
+MAPS = (2, 3, 20, 17)
+
+
+class TestStandsInForConv2d:
+    def test_same_state_and_same_start(self):
+        torch.manual_seed(3)
+        layer = LargeConv2d(3, 4, 5)
+        torch.manual_seed(3)
+        direct = nn.Conv2d(3, 4, 5)
+        assert list(layer.state_dict()) == list(direct.state_dict())
+        assert_close(layer.state_dict(), direct.state_dict(), atol=0, rtol=0)
+
+    @pytest.mark.parametrize("method", ["auto", "fft", "direct"])
+    @pytest.mark.parametrize("train", [True, False])
+    def test_values_and_gradients(self, method, train):
+        layer, direct = layers(method)
+        layer.train(train)
+        maps = torch.rand(MAPS)
+        ours, theirs = maps.clone().requires_grad_(), maps.clone().requires_grad_()
+        found, expected = layer(ours), direct(theirs)
+        assert_close(found, expected, atol=1e-5, rtol=0)
+        (found**2).sum().backward()
+        (expected**2).sum().backward()
+        assert_close(ours.grad, theirs.grad, atol=1e-4, rtol=1e-5)
+        assert_close(layer.weight.grad, direct.weight.grad, atol=1e-3, rtol=1e-5)
+        assert_close(layer.bias.grad, direct.bias.grad, atol=1e-3, rtol=1e-5)
+
+    def test_without_bias(self):
+        layer = LargeConv2d(3, 4, 5, bias=False, method="fft")
+        maps = torch.rand(MAPS)
+        expected = nn.functional.conv2d(maps, layer.weight)
+        assert_close(layer(maps), expected, atol=1e-5, rtol=0)
+
+    def test_channels_last(self):
+        layer, direct = layers()
+        layer = layer.to(memory_format=torch.channels_last).eval()
+        maps = torch.rand(MAPS).contiguous(memory_format=torch.channels_last)
+        with torch.no_grad():
+            assert_close(layer(maps), direct(maps), atol=1e-5, rtol=0)
+
+    def test_same_keeps_the_size(self):
+        assert LargeConv2d(3, 4, (9, 7), padding="same")(torch.rand(MAPS)).shape == (2, 4, 20, 17)
+        with pytest.raises(ValueError, match="odd kernel"):
+            LargeConv2d(3, 4, (9, 8), padding="same")
+
+    def test_no_maps_and_maps_too_small(self):
+        layer, _ = layers()
+        assert layer(torch.rand(0, 3, 20, 17)).shape == (0, 4, 20, 15)
+        with pytest.raises(RuntimeError, match=r"[Kk]ernel size"):
+            LargeConv2d(3, 4, 9, method="fft")(torch.rand(1, 3, 5, 6))
+
+
+class TestTypes:
+    def test_under_autocast_the_result_has_its_type_and_more_digits(self):
+        layer, direct = layers()
+        maps = torch.rand(MAPS)
+        with torch.autocast("cpu", torch.bfloat16):
+            found = layer(maps)
+        assert found.dtype == torch.bfloat16
+        assert_close(found, direct(maps).bfloat16(), atol=0.01, rtol=0.01)
+
+    def test_halves_are_computed_in_float32(self):
+        layer, direct = layers()
+        maps = torch.rand(MAPS).bfloat16()
+        found = layer.bfloat16()(maps)
+        assert found.dtype == torch.bfloat16
+        expected = direct.bfloat16().float()(maps.float())
+        assert_close(found.float(), expected, atol=0.01, rtol=0.01)
+
+    def test_float64_stays(self):
+        layer, direct = layers()
+        maps = torch.rand(MAPS, dtype=torch.float64)
+        assert_close(layer.double()(maps), direct.double()(maps), atol=1e-12, rtol=0)
+
+
+def no_gradients(change):
+    def under_no_grad(layer):
+        with torch.no_grad():
+            change(layer)
+
+    return under_no_grad
+
+
+CHANGES = {
+    "in place": no_gradients(lambda layer: layer.weight.mul_(2)),
+    "loaded": lambda layer: layer.load_state_dict(
+        {name: value + 1 for name, value in layer.state_dict().items()}
+    ),
+    "replaced": lambda layer: setattr(layer, "weight", nn.Parameter(layer.weight.detach() * 2)),
+    "data in place": lambda layer: layer.weight.data.mul_(2),
+    "data replaced": lambda layer: setattr(layer.weight, "data", layer.weight.data * 2),
+    "another type": lambda layer: layer.bfloat16().float(),
+}
+
+
+class TestKeptSpectra:
+    """'filter spectra cached in inference and invalidated when weights change'"""
+
+    def test_are_made_once(self, monkeypatch):
+        layer, direct = layers()
+        layer.eval()
+        maps = torch.rand(MAPS)
+        with torch.inference_mode():
+            first = layer(maps)
+            monkeypatch.setattr(
+                "uprightpose.large_conv.filter_spectra", lambda *_: pytest.fail("made again")
+            )
+            assert_close(layer(maps), first, atol=0, rtol=0)
+        assert_close(first, direct(maps), atol=1e-5, rtol=0)
+
+    @pytest.mark.parametrize("change", CHANGES)
+    @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+    def test_are_made_again_when_weights_change(self, change, mode):
+        layer, direct = layers()
+        layer.eval()
+        maps = torch.rand(MAPS)
+        with mode():
+            before = layer(maps)
+        CHANGES[change](layer)
+        direct.load_state_dict(layer.state_dict())
+        with mode():
+            after = layer(maps)
+            assert_close(after, direct(maps), atol=1e-4, rtol=1e-5)
+            assert not torch.equal(before, after)
+
+    def test_weights_of_inference_mode_may_change_too(self):
+        with torch.inference_mode():
+            layer, direct = layers()
+            layer.eval()
+            maps = torch.rand(MAPS)
+            layer(maps)
+            layer.weight.mul_(2)
+            direct.load_state_dict(layer.state_dict())
+            assert_close(layer(maps), direct(maps), atol=1e-5, rtol=0)
+
+    def test_another_map_size_has_other_spectra(self):
+        layer, direct = layers()
+        layer.eval()
+        with torch.no_grad():
+            for size in ((20, 17), (31, 40), (20, 17)):
+                maps = torch.rand(2, 3, *size)
+                assert_close(layer(maps), direct(maps), atol=1e-5, rtol=0)
+
+    def test_are_not_kept_while_weights_learn(self):
+        layer, _ = layers()
+        layer(torch.rand(MAPS))
+        assert layer._kept is None
+        layer.eval()
+        layer(torch.rand(MAPS))  # a gradient may be asked for
+        assert layer._kept is None
+
+    def test_are_dropped_by_training_copies_and_pickles(self):
+        layer, _ = layers()
+        layer.eval()
+        with torch.no_grad():
+            layer(torch.rand(MAPS))
+        assert layer._kept is not None
+        assert copy.deepcopy(layer)._kept is None
+        assert pickle.loads(pickle.dumps(layer))._kept is None
+        layer.train()
+        assert layer._kept is None
+
+    def test_no_spectra_in_the_state(self):
+        layer, _ = layers()
+        layer.eval()
+        with torch.no_grad():
+            layer(torch.rand(MAPS))
+        assert sorted(layer.state_dict()) == ["bias", "weight"]
+
+
+class TestChoice:
+    def test_auto_takes_the_paper_s_layer_by_transforms_and_a_small_one_directly(self):
+        with torch.device("meta"):
+            large, small = LargeConv2d(128, 128, 15, padding=7), LargeConv2d(8, 8, 3, padding=1)
+        assert large.tiling(torch.rand(1, 128, 64, 64)) is not None
+        assert small.tiling(torch.rand(1, 8, 64, 64)) is None
+
+    def test_arguments_force(self):
+        maps = torch.rand(1, 2, 8, 9)
+        assert LargeConv2d(2, 2, 3, method="fft").tiling(maps) is not None
+        assert LargeConv2d(2, 2, 3, method="direct").tiling(maps) is None
+
+    def test_without_memory_auto_is_direct_and_fft_takes_what_it_needs(self):
+        maps = torch.rand(1, 128, 64, 64)
+        with torch.device("meta"):
+            auto = LargeConv2d(128, 128, 15, padding=7, memory=1 << 20)
+            forced = LargeConv2d(128, 128, 15, padding=7, memory=1 << 20, method="fft")
+        assert auto.tiling(maps) is None
+        assert forced.tiling(maps) is not None
+
+    @pytest.mark.parametrize("learns", [True, False])
+    def test_measured_as_on_a_gpu(self, learns):
+        """What a GPU decides by timing runs on any device; sides this unequal are sure."""
+        cpu = torch.device("cpu")
+        task = Task(1, 32, 32, (48, 48), (31, 31))
+        tiling = best_tiling(task, 1 << 28, kept=False)
+        assert fft_is_faster(task, tiling, (15, 15), torch.float32, cpu, learns=learns)
+        task = Task(1, 32, 32, (48, 48), (1, 1))
+        tiling = best_tiling(task, 1 << 28, kept=False)
+        assert not fft_is_faster(task, tiling, (0, 0), torch.float32, cpu, learns=learns)
