@@ -42,5 +42,5 @@ def test_wrong_scores_and_draws_are_seen():
         comparison = case(1, people=50)
         ours = comparison.contenders[comparison.ours]
         wrong = {**comparison.contenders, comparison.ours: lambda ours=ours: ours() + 3}
-        with pytest.raises(InputError, match="differ|deviations off"):
+        with pytest.raises(InputError, match=r"differ|deviations off"):
             compare(dataclasses.replace(comparison, contenders=wrong), MACHINE, rounds=1)

@@ -29,7 +29,7 @@ _LSP_TEST = PROTOCOLS["lsp"]
 _JOINTS = len(LSP.joints)
 
 
-def score_people(threads: int, people: int = PEOPLE) -> Comparison:
+def score_people(threads: int, people: int = PEOPLE) -> Comparison:  # noqa: ARG001
     """PCK curve and AUC from distances."""
     random = np.random.default_rng(0)
     distances = np.abs(random.normal(0, 0.15, (people, _JOINTS)))
@@ -38,7 +38,7 @@ def score_people(threads: int, people: int = PEOPLE) -> Comparison:
     return _curve_case("score-people", f"{people} people", distances)
 
 
-def score_edges(threads: int, people: int = PEOPLE) -> Comparison:
+def score_edges(threads: int, people: int = PEOPLE) -> Comparison:  # noqa: ARG001
     """The same where each distance is exactly at a limit or one float beside it."""
     edges = np.array(LIMITS)
     beside = [edges, np.nextafter(edges, 1), np.nextafter(edges, 0)]
@@ -46,7 +46,7 @@ def score_edges(threads: int, people: int = PEOPLE) -> Comparison:
     return _curve_case("score-edges", f"{people} people, all distances at limits", distances)
 
 
-def score_joints(threads: int, people: int = PEOPLE) -> Comparison:
+def score_joints(threads: int, people: int = PEOPLE) -> Comparison:  # noqa: ARG001
     """A whole scoring pass, from joints in pixels to the row of the paper's table."""
     (one, _), truth = _two_models(people)
 
@@ -81,12 +81,12 @@ def score_joints(threads: int, people: int = PEOPLE) -> Comparison:
     )
 
 
-def bootstrap_100000(threads: int, people: int = PEOPLE) -> Comparison:
+def bootstrap_100000(threads: int, people: int = PEOPLE) -> Comparison:  # noqa: ARG001
     """Paired draws of many people against one scoring pass of the same people."""
     return _bootstrap_case("bootstrap-100000", people)
 
 
-def bootstrap_1000(threads: int, people: int = 1000) -> Comparison:
+def bootstrap_1000(threads: int, people: int = 1000) -> Comparison:  # noqa: ARG001
     """Paired draws of a test set's people against one scoring pass of the same people."""
     return _bootstrap_case("bootstrap-1000", people)
 
@@ -163,7 +163,7 @@ def _bootstrap_case(name: str, people: int) -> Comparison:
     def check(outputs: dict[str, Any]) -> str:
         drawn = outputs["1000 paired draws"]
         once = [list(pck_table(one, truth, _LSP_TEST, "pc").scores.values()) for one in models]
-        seen = np.subtract(*once)
+        seen = np.array(once[0]) - np.array(once[1])
         off = float((np.abs(drawn.mean(axis=0) - seen) / drawn.std(axis=0)).max())
         assert off < 0.2, f"the draws' mean is {off:.2f} deviations off the difference"
         return f"mean of the draws within {off:.2f} of their deviation from the difference"
