@@ -52,7 +52,8 @@ def count_hits(
         largest = part.max(initial=0)
         hits += _histogram(_first_balls(part, limits, closed, largest), len(limits))
         if np.isnan(largest):
-            counted -= np.isnan(part).sum(axis=0)
+            joints = np.flatnonzero(np.isnan(part)) % part.shape[1]
+            counted -= np.bincount(joints, minlength=part.shape[1])
     return hits, counted
 
 

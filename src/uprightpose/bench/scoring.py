@@ -33,9 +33,16 @@ def score_people(threads: int, people: int = PEOPLE) -> Comparison:  # noqa: ARG
     """PCK curve and AUC from distances."""
     random = np.random.default_rng(0)
     distances = np.abs(random.normal(0, 0.15, (people, _JOINTS)))
+    return _curve_case("score-people", f"{people} people", distances)
+
+
+def score_missing(threads: int, people: int = PEOPLE) -> Comparison:  # noqa: ARG001
+    """The same where one joint in 100 has no truth and one no prediction."""
+    random = np.random.default_rng(0)
+    distances = np.abs(random.normal(0, 0.15, (people, _JOINTS)))
     distances[random.random(distances.shape) < 0.01] = np.nan
     distances[random.random(distances.shape) < 0.01] = np.inf
-    return _curve_case("score-people", f"{people} people", distances)
+    return _curve_case("score-missing", f"{people} people, 2 % missing", distances)
 
 
 def score_edges(threads: int, people: int = PEOPLE) -> Comparison:  # noqa: ARG001
@@ -91,7 +98,7 @@ def bootstrap_1000(threads: int, people: int = 1000) -> Comparison:  # noqa: ARG
     return _bootstrap_case("bootstrap-1000", people)
 
 
-CASES = (score_people, score_edges, score_joints, bootstrap_100000, bootstrap_1000)
+CASES = (score_people, score_missing, score_edges, score_joints, bootstrap_100000, bootstrap_1000)
 
 
 def _curve_case(name: str, people: str, distances: Float[ndarray, "n k"]) -> Comparison:
