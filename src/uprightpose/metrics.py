@@ -7,17 +7,24 @@ wrong). Which joints, lengths and balls make a published number is said in
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
+import cv2
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, UInt8
 from numpy import ndarray
 
+from uprightpose.curves import first_balls
 from uprightpose.skeletons import Skeleton
+from uprightpose.statistics import OfSums
 
 ANGLE_BINS = ((0, 30), (30, 90), (90, 180))
 """Degrees of ``|theta|``; a bin holds its lower edge, the last one holds 180 too."""
+
+
+_ROWS = 1 << 11  # people at a time
+_Group: TypeAlias = tuple[tuple[int, ...], tuple[float, ...]]  # joints and limits, () to count
 
 
 @dataclass(frozen=True)
@@ -87,15 +94,20 @@ def normalized_distances(
     """
     if predicted.shape != truth.shape:
         raise ValueError(f"expected equal shapes, found {predicted.shape} and {truth.shape}")
-    predicted, truth = predicted.astype(np.float64), truth.astype(np.float64)
-    squares = ((predicted - truth) ** 2).sum(axis=2)
-    lengths = np.broadcast_to(squared.astype(np.float64)[:, None], squares.shape)
-    known = np.isfinite(truth).all(axis=2) & np.isfinite(lengths) & (lengths > 0)
-    missing = ~np.isfinite(predicted).all(axis=2)
-    distances = np.full(squares.shape, np.nan)
-    np.divide(squares, lengths, out=distances, where=known & ~missing)
-    distances[known & missing] = np.inf
-    return np.sqrt(distances)
+    lengths = squared.astype(np.float64)
+    lengths = np.where(np.isfinite(lengths) & (lengths > 0), lengths, np.nan)
+    distances = np.empty(truth.shape[:2])
+    for start in range(0, len(truth), _ROWS):  # what one pass leaves, the next finds in the cache
+        rows = slice(start, start + _ROWS)
+        squares = np.subtract(predicted[rows], truth[rows], dtype=np.float64)
+        squares *= squares
+        np.add(squares[..., 0], squares[..., 1], out=distances[rows])
+        distances[rows] /= lengths[rows, None]
+        np.sqrt(distances[rows], out=distances[rows])
+    person, joint = np.nonzero(~np.isfinite(distances))
+    known = np.isfinite(truth[person, joint]).all(axis=1) & ~np.isnan(lengths[person])
+    distances[person, joint] = np.where(known, np.inf, np.nan)
+    return distances
 
 
 def column_scores(
@@ -104,11 +116,12 @@ def column_scores(
     *,
     closed: bool,
     images: Int[ndarray, " n"] | None = None,
-) -> Callable[[Float[ndarray, "b m"]], Float[ndarray, "b s"]]:
-    """Return the function that scores a weighted choice of images.
+) -> OfSums:
+    """Return the statistic that scores a weighted choice of images.
 
     Hits are summed per image here and once: for ten thousand choices of images what remains
-    is a matrix product.
+    is a matrix product. The area under a joint's curve is a sum too, of integers: what is
+    counted does not depend on the limit, so each limit within reach adds its share.
 
     Args:
         distances: in reference lengths, NaN where not counted.
@@ -127,13 +140,24 @@ def column_scores(
         array([[ 50.],
                [100.]])
     """
-    places = np.arange(len(distances)) if images is None else images
-    tallies = [_count(distances, column, closed, places) for column in columns]
+    groups: dict[_Group, int] = {}  # what is summed -> its column
+    for column in columns:
+        for joints in _apart(column):
+            groups.setdefault((joints, column.limits), len(groups))
+            groups.setdefault((joints, ()), len(groups))
+    sums = np.empty((len(distances), len(groups)), dtype=np.float32, order="F")
+    for limits in {limits for _, limits in groups}:
+        heights = _heights(distances, limits, closed) if limits else ~np.isnan(distances)
+        chosen = [(place, joints) for (joints, each), place in groups.items() if each == limits]
+        selected = np.zeros((distances.shape[1], len(chosen)), dtype=np.float32)
+        for place, (_, joints) in enumerate(chosen):
+            selected[list(joints), place] = 1
+        sums[:, [place for place, _ in chosen]] = heights.astype(np.float32) @ selected
 
-    def score(weights: Float[ndarray, "b m"]) -> Float[ndarray, "b s"]:
-        return np.stack([_percent(tally, weights) for tally in tallies], axis=1)
+    def score(of_images: Float[ndarray, "b c"]) -> Float[ndarray, "b s"]:
+        return np.stack([_percent(of_images, column, groups) for column in columns], axis=1)
 
-    return score
+    return OfSums(sums if images is None else _sum_by_image(sums, images), score)
 
 
 def area_under(curves: Float[ndarray, "*any t"]) -> Float[ndarray, "*any"]:
@@ -194,38 +218,42 @@ def angle_bins(
     }
 
 
-@dataclass(frozen=True)
-class _Tally:
-    """Counts of one column by image, ``g`` joints apart or one pool of them."""
-
-    hits: Float[ndarray, "m t g"]
-    counted: Float[ndarray, "m g"]
+def _apart(column: Column) -> list[tuple[int, ...]]:
+    """Return the joints that are counted together."""
+    return [column.joints] if column.pooled else [(joint,) for joint in column.joints]
 
 
-def _count(
-    distances: Float[ndarray, "n k"], column: Column, closed: bool, images: Int[ndarray, " n"]
-) -> _Tally:
-    chosen = distances[:, list(column.joints)]
-    limits = np.array(column.limits)[:, None]
-    hits = chosen[:, None] <= limits if closed else chosen[:, None] < limits
-    counted = ~np.isnan(chosen)
-    if column.pooled:
-        hits, counted = hits.sum(axis=2, keepdims=True), counted.sum(axis=1, keepdims=True)
-    return _Tally(_sum_by_image(hits, images), _sum_by_image(counted, images))
+def _heights(
+    distances: Float[ndarray, "n k"], limits: tuple[float, ...], closed: bool
+) -> UInt8[ndarray, "n k"] | Float[ndarray, "n k"]:
+    """Return twice the trapezoids under each joint's own curve: 0 or 1 at each limit."""
+    balls = first_balls(distances, limits, closed=closed)
+    steps = len(limits)
+    if steps == 1 or not balls.size:
+        return 1 - balls
+    heights = np.zeros(256, dtype=np.float32)
+    heights[:steps] = 2 * (steps - np.arange(steps)) - 1
+    heights[0] -= 1  # the curve's first point, like its last, has a trapezoid on one side only
+    return cv2.LUT(balls, heights).reshape(balls.shape)
 
 
-def _sum_by_image(counts: ndarray, images: Int[ndarray, " n"]) -> ndarray:
-    sums = np.zeros((images.max(initial=-1) + 1, *counts.shape[1:]))
-    np.add.at(sums, images, counts)
-    return sums
+def _sum_by_image(counts: Float[ndarray, "n c"], images: Int[ndarray, " n"]) -> ndarray:
+    size = images.max(initial=-1) + 1
+    if size == len(images) and (images == np.arange(size)).all():
+        return counts
+    sums = [np.bincount(images, weights=column, minlength=size) for column in counts.T]
+    return np.stack(sums, axis=1)
 
 
-def _percent(tally: _Tally, weights: Float[ndarray, "b m"]) -> Float[ndarray, " b"]:
-    counted = (weights @ tally.counted)[:, None]
-    hits = 100 * np.tensordot(weights, tally.hits, axes=1)
-    joints = _ratio(hits, np.broadcast_to(counted, hits.shape))
-    known = ~np.isnan(joints)
-    return area_under(_ratio(np.where(known, joints, 0).sum(axis=2), known.sum(axis=2)))
+def _percent(
+    sums: Float[ndarray, "b c"], column: Column, groups: dict[_Group, int]
+) -> Float[ndarray, " b"]:
+    apart = _apart(column)
+    hits = 100 * sums[:, [groups[joints, column.limits] for joints in apart]]
+    counted = sums[:, [groups[joints, ()] for joints in apart]]
+    parts = _ratio(hits, max(1, 2 * (len(column.limits) - 1)) * counted)
+    known = ~np.isnan(parts)
+    return _ratio(np.where(known, parts, 0).sum(axis=1), known.sum(axis=1))
 
 
 def _ratio(part: ndarray, whole: ndarray) -> ndarray:

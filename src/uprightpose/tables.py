@@ -106,7 +106,11 @@ def pck_table(
         protocol,
         labels,
         titles=tuple(column.title for column in protocol.columns),
-        counts=(int(counted.sum()), int(people.sum()), len(np.unique(places[people]))),
+        counts=(
+            int(counted.sum()),
+            int(people.sum()),
+            int(np.count_nonzero(np.bincount(places[people]))),
+        ),
         images=count,
         draws=draws,
         seed=seed,
