@@ -203,7 +203,7 @@ def _check_batch(outputs: dict[str, Any]) -> str:
         assert moved < 1e-3, f"{name}: joints differ by {moved:.4f} pixels"
         off = (images.float() - ours.images.float()).abs()
         far = float((off > TOLERANCE).float().mean())
-        allowed = 0.05 if name == "torchvision affine" else 0.0  # it blends no borders
+        allowed = 0.001 if name == "torchvision affine" else 0.0  # it blends no borders
         assert far <= allowed, f"{name}: {far:.2%} of values differ by {float(off.max()):.1f} levels"
         said.append(f"{name}: at most {float(off.max()):.2f} levels, {far:.2%} above {TOLERANCE}")
     return "; ".join(said)
