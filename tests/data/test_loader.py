@@ -1,26 +1,18 @@
-"""Packed pictures and the endless, seekable stream."""
+"""The endless, seekable stream over packed pictures, and its batches made ahead."""
 
-import os
+import threading
+import time
 
-import cv2
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader
 
-from uprightpose.data import loader
+from uprightpose.bench.item_by_item import stack_items
 from uprightpose.data.augment import Augmentation
-from uprightpose.data.images import MEAN_COLOR
-from uprightpose.data.loader import (
-    MARGIN,
-    Pack,
-    SampleStream,
-    Steps,
-    collate,
-    pack_samples,
-)
-from uprightpose.data.sample import Sample, State
-from uprightpose.errors import InputError
+from uprightpose.data.loader import Batches, SampleStream, Steps
+from uprightpose.data.pack import Pack
+from uprightpose.data.sample import State
+from uprightpose.data.warp import TOLERANCE, warp_on_device
 from uprightpose.frames import Crop
 from uprightpose.pose_types import nearest_type, standardize
 from uprightpose.skeletons import LSP
@@ -38,7 +30,8 @@ def stream(pack, augmentation=ALL, seed=0) -> SampleStream:
 
 def same(one, other) -> bool:
     return all(
-        torch.equal(a.nan_to_num(-1.0), b.nan_to_num(-1.0)) for a, b in zip(one, other, strict=True)
+        a is b is None or torch.equal(a.nan_to_num(-1.0), b.nan_to_num(-1.0))
+        for a, b in zip(one, other, strict=True)
     )
 
 
@@ -46,16 +39,16 @@ class TestSampleStream:
     """'Item i depends on the seed and i alone': an interrupted run goes on as it would have."""
 
     def test_items(self, pack):
-        image, joints, state, item = stream(pack)[0]
+        image, joints, state, item = stream(pack)[0][:4]
         assert (item.shape, item.dtype) == ((), torch.int64)
         assert (image.shape, image.dtype) == ((3, SIZE, SIZE), torch.uint8)
         assert (joints.shape, joints.dtype) == ((14, 2), torch.float32)
         assert (state.shape, state.dtype) == ((14,), torch.uint8)
 
-    def test_dots_stay_under_their_joints(self, pack):
+    def test_dots_stay_under_their_joints(self, pack, place_of_dot):
         flips, items = 0, stream(pack, Augmentation(scale=(0.8, 1.1), shift=0.03))
         for index in range(40):
-            image, joints, state, _ = items[index]
+            image, joints, state = items[index][:3]
             assert torch.equal(joints.isnan().any(dim=1), state == State.ABSENT)
             dot = place_of_dot(image.permute(1, 2, 0).numpy())
             near = [np.abs(dot - joints[joint].numpy()).max() < 0.5 for joint in (11, 6)]
@@ -218,17 +211,78 @@ class TestSteps:
         assert {len(share) for steps in shares for share in steps} == {6 // parts}
         assert {len(Steps(1, 4, 6, part, parts)) for part in range(parts)} == {4}
 
-    @pytest.mark.parametrize("workers", [0, 1])
-    def test_resuming_continues_the_same_batches(self, pack, workers):
+
+class TestBatch:
+    """A batch is what its items are, computed as arrays."""
+
+    INDICES = (3, 4, 5, 9, 10, 2**33 + 1, 0)  # of several blocks, in any order
+
+    @pytest.mark.parametrize(
+        "augmentation",
+        [
+            None,
+            Augmentation(),
+            Augmentation(upright_share=0.5, shift=0.1, erase=0.7),
+            Augmentation(scale=(0.2, 0.7)),
+        ],
+        ids=str,
+    )
+    @pytest.mark.parametrize("centers", [False, True])
+    @pytest.mark.parametrize("crop", [Crop(48), Crop(40, 32)], ids=str)
+    def test_byte_for_byte_the_definition(self, pack, augmentation, centers, crop):
+        """Recipes and seeds keep their meaning: the same pictures as one after the other."""
+        centers = np.random.default_rng(0).normal(size=(3, 14, 2)) if centers else None
+        items = np.array([4, 0, 3, 1])
+        made = SampleStream(pack, LSP, crop, augmentation, 7, items=items, centers=centers)
+        assert same(made.batch(self.INDICES)[:4], stack_items(made, list(self.INDICES))[:4])
+
+    def test_one_item(self, pack):
+        made = stream(pack)
+        whole = made.batch([7, 8])
+        for row in range(2):
+            assert same(made[7 + row][:4], [part[row] for part in whole[:4]])
+
+    def test_pictures_lie_as_networks_read_them(self, pack):
+        """Channels last, without another copy."""
+        images = stream(pack).batch([0, 1, 2]).images
+        assert images.is_contiguous(memory_format=torch.channels_last)
+
+    def test_cropped_later(self, pack):
+        """The same draws, joints and states; values within a grey level (``augment_on``)."""
+        keys = {"augmentation": Augmentation(shift=0.1, erase=0.8), "seed": 3}
+        here = SampleStream(pack, LSP, Crop(48, 44), **keys).batch(self.INDICES)
+        later = SampleStream(pack, LSP, Crop(48, 44), **keys, warp=False).batch(self.INDICES)
+        assert later.images.shape == (7, 3, 96, 96)
+        assert later.images.dtype == torch.uint8
+        assert same(here[1:4], later[1:4])
+        crops = warp_on_device(later.images, later.grids, later.covers, 48)
+        assert (crops - here.images).abs().max() < TOLERANCE
+
+    def test_several_threads_at_once(self, pack):
+        made, alone, found = stream(pack), stream(pack), {}
+
+        def read(first: int) -> None:
+            for index in range(first, 300, 3):
+                found[index] = made.batch([index, 5 * index + 7])
+
+        threads = [threading.Thread(target=read, args=(first,)) for first in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(found) == 300
+        for index in range(0, 300, 7):
+            assert same(found[index], alone.batch([index, 5 * index + 7]))
+
+
+class TestBatches:
+    """Batches are made while the network learns; it says how long it waited for them."""
+
+    @pytest.mark.parametrize(("workers", "threads"), [(0, 1), (0, 3), (1, 1), (2, 1)])
+    def test_resuming_continues_the_same_batches(self, pack, workers, threads):
         def batches(start):
-            return list(
-                DataLoader(
-                    stream(pack),
-                    batch_sampler=Steps(start, 5, 4),
-                    collate_fn=collate,
-                    num_workers=workers,
-                )
-            )
+            steps = Steps(start, 5, 4)
+            return list(Batches(stream(pack), steps, workers=workers, threads=threads))
 
         whole, rest = batches(0), batches(3)
         assert whole[0].images.shape == (4, 3, SIZE, SIZE)
@@ -236,3 +290,70 @@ class TestSteps:
         assert len(rest) == 2
         for one, other in zip(whole[3:], rest, strict=True):
             assert same(one, other)
+        for step, batch in enumerate(whole):
+            assert same(batch, stream(pack).batch(range(4 * step, 4 * step + 4)))
+
+    @pytest.mark.parametrize("workers", [0, 1])
+    def test_parts_of_a_batch(self, pack, workers):
+        """Each process reads its part (``devices``, ``nodes``)."""
+        parts = [
+            next(iter(Batches(stream(pack), Steps(2, 3, 6, part, 2), workers=workers)))
+            for part in range(2)
+        ]
+        whole = stream(pack).batch(range(12, 18))
+        assert same(
+            whole, [None if p[0] is None else torch.cat(p) for p in zip(*parts, strict=True)]
+        )
+
+    def test_length_as_lightning_counts(self, pack):
+        assert len(Batches(stream(pack), Steps(3, 5, 4))) == 5
+
+    def test_closing_ends_every_thread(self, pack):
+        batches = Batches(stream(pack), Steps(0, 50, 4), threads=2)
+        batches.close()  # nothing was begun
+        reader = iter(batches)
+        next(reader)
+        batches.close()
+        assert not [t for t in threading.enumerate() if t.name.startswith("background")]
+        assert list(reader) == []
+        batches.close()
+
+    def test_again_from_the_first(self, pack):
+        batches = Batches(stream(pack), Steps(0, 5, 4))
+        first = next(iter(batches))
+        assert same(next(iter(batches)), first)
+        assert batches.made == 1
+        batches.close()
+
+    def test_what_it_waited(self, pack, monkeypatch):
+        """'The share of a training step that waits for data', and people per second."""
+        made = stream(pack)
+        batches = Batches(made, Steps(0, 4, 3))
+        assert (batches.speed, batches.waiting) == (0.0, 0.0)
+        plain = made.batch
+
+        def slow(indices):
+            time.sleep(0.05)
+            return plain(indices)
+
+        monkeypatch.setattr(made, "batch", slow)
+        for _ in batches:  # a network that takes no time
+            pass
+        assert batches.made == 4
+        assert 0.2 <= batches.waited <= batches.seconds
+        assert batches.waiting > 0.8
+        assert batches.speed == 12 / batches.seconds
+        reader = iter(batches)
+        for _ in range(3):
+            next(reader)
+            time.sleep(0.1)  # a network that takes longer than its data
+        next(reader)
+        batches.close()
+        assert batches.waiting < 0.4
+
+    def test_the_last_step_counts(self, pack):
+        batches = Batches(stream(pack), Steps(0, 1, 3))
+        next(iter(batches))
+        time.sleep(0.05)
+        batches.close()
+        assert batches.seconds >= 0.05

@@ -4,9 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from uprightpose.data.augment import Augmentation, Draws, augmented_matrices, draw_augmentations
+from uprightpose.data.augment import (
+    SHRINK,
+    Augmentation,
+    Draws,
+    augmented_matrices,
+    draw_augmentations,
+)
 from uprightpose.data.images import MEAN_COLOR, crop_image
-from uprightpose.data.warp import SHRINK, TOLERANCE, warp_on_cpu, warp_on_device
+from uprightpose.data.warp import TOLERANCE, warp_on_cpu, warp_on_device
 from uprightpose.frames import Crop, sampling_grids
 
 PACKED, SIZE, BOX = 60, 44, (10.0, 10.0, 40.0, 40.0)

@@ -1,8 +1,11 @@
 """Batches for training: augmented from a pack, on the CPU and by torch, and packs made."""
 
 import os
+import shutil
 import tempfile
+import weakref
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -70,8 +73,8 @@ def augment_batch(threads: int) -> Comparison:  # noqa: ARG001
     }
     return Comparison(
         name="augment-batch",
-        task=f"{PEOPLE} packed pictures of {PACKED} pixels to crops of {SIZE}, turned over the full "
-        "circle, scaled by 0.8 to 1.25, half of them mirrored, 14 joints each moved along",
+        task=f"{PEOPLE} packed pictures of {PACKED} pixels to crops of {SIZE}, turned over the "
+        "full circle, scaled by 0.8 to 1.25, half of them mirrored, 14 joints each moved along",
         ours="uprightpose",
         contenders=contenders,
         check=_check_batch,
@@ -92,7 +95,7 @@ def augment_device(threads: int) -> Comparison:  # noqa: ARG001
         assert whole.grids is not None
         assert whole.covers is not None
         crops = warp_on_device(whole.images, whole.grids, whole.covers, SIZE)
-        return whole._replace(images=crops)  # type: ignore[arg-type]
+        return whole._replace(images=crops)
 
     return Comparison(
         name="augment-device",
@@ -125,18 +128,19 @@ def pack_photos(threads: int) -> Comparison:
     return _packing("pack-photos", "40 drawn photos of 1280x720", 40, PHOTO, threads)
 
 
-def _packing(
-    name: str, task: str, count: int, size: tuple[int, int], threads: int
-) -> Comparison:
-    folder = tempfile.TemporaryDirectory()
+def _packing(name: str, task: str, count: int, size: tuple[int, int], threads: int) -> Comparison:
+    folder = Path(tempfile.mkdtemp())
     random = np.random.default_rng(0)
     soft = cv2.GaussianBlur(random.integers(0, 256, (*size, 3), dtype=np.uint8), (0, 0), 2)
-    cv2.imwrite(str(Path(folder.name) / "photo.jpg"), soft)
-    path = Path(folder.name) / "photo.jpg"
+    path = folder / "photo.jpg"
+    cv2.imwrite(str(path), soft)
     joints, state = np.full((14, 2), 50.0), np.full(14, 2, np.uint8)
     box = (size[1] / 3, size[0] / 6, size[0] / 2, size[0] / 2)
     samples = [Sample(path, joints, state, "pc", box, "train", "lsp", i) for i in range(count)]
-    return _comparison(name, task, samples, threads, folder)
+    comparison = _comparison(name, task, samples, threads)
+    work = comparison.contenders["uprightpose"]
+    weakref.finalize(work, shutil.rmtree, folder, ignore_errors=True)
+    return comparison
 
 
 def _comparison(
@@ -144,13 +148,11 @@ def _comparison(
     task: str,
     samples: list[Sample],
     threads: int,
-    folder: tempfile.TemporaryDirectory[str] | None = None,
 ) -> Comparison:
     """Return packing in threads, in one, and decoding without keeping anything."""
     pictures = [sample.image for sample in samples]
 
     def packed(threads: int) -> np.ndarray:
-        assert folder is None or Path(folder.name).is_dir()  # keeps the pictures
         with tempfile.TemporaryDirectory() as cache:
             return pack_samples(samples, SIZE, Path(cache), threads=threads).pixels
 
@@ -204,7 +206,9 @@ def _check_batch(outputs: dict[str, Any]) -> str:
         off = (images.float() - ours.images.float()).abs()
         far = float((off > TOLERANCE).float().mean())
         allowed = 0.001 if name == "torchvision affine" else 0.0  # it blends no borders
-        assert far <= allowed, f"{name}: {far:.2%} of values differ by {float(off.max()):.1f} levels"
+        assert far <= allowed, (
+            f"{name}: {far:.2%} of values differ by {float(off.max()):.1f} levels"
+        )
         said.append(f"{name}: at most {float(off.max()):.2f} levels, {far:.2%} above {TOLERANCE}")
     return "; ".join(said)
 
@@ -253,7 +257,7 @@ def _opencv(stream: SampleStream) -> Work:
 
 
 def _kornia_warp(stream: SampleStream) -> Work:
-    import kornia.geometry as geometry
+    geometry: Any = import_module("kornia.geometry")
 
     items, draws, matrices = _given(stream)
     maps = torch.from_numpy(matrices).float()
@@ -272,7 +276,7 @@ def _kornia_warp(stream: SampleStream) -> Work:
 
 
 def _kornia_augmentation(stream: SampleStream) -> Work:
-    import kornia.augmentation as augmentation
+    augmentation: Any = import_module("kornia.augmentation")
 
     items = _given(stream)[0]
     augment = augmentation.AugmentationSequential(
@@ -290,13 +294,13 @@ def _kornia_augmentation(stream: SampleStream) -> Work:
 
 
 def _torchvision(stream: SampleStream) -> Work:
-    from torchvision.transforms import InterpolationMode
-    from torchvision.transforms.v2 import functional
-    from torchvision.tv_tensors import KeyPoints
+    functional: Any = import_module("torchvision.transforms.v2.functional")
+    transforms: Any = import_module("torchvision.transforms")
+    tensors: Any = import_module("torchvision.tv_tensors")
 
     items, draws, _ = _given(stream)
     keys: dict[str, Any] = {"translate": [0, 0], "shear": [0, 0], "fill": list(MEAN_COLOR)}
-    keys["interpolation"] = InterpolationMode.BILINEAR
+    keys["interpolation"] = transforms.InterpolationMode.BILINEAR
 
     middle = [PACKED / 2 - 0.5] * 2  # its points turn about the middle of edge coordinates
 
@@ -312,14 +316,14 @@ def _torchvision(stream: SampleStream) -> Work:
         for row, item in enumerate(items):
             crops.append(one(torch.from_numpy(stream.pack.pixels[item]).permute(2, 0, 1), row))
             joints = torch.from_numpy(stream.pack.joints[item]).float()
-            moved.append(one(KeyPoints(joints, canvas_size=(PACKED, PACKED)), row, middle))
+            moved.append(one(tensors.KeyPoints(joints, canvas_size=(PACKED, PACKED)), row, middle))
         return torch.stack(crops), _exchanged(torch.stack(moved).as_subclass(Tensor), draws)
 
     return run
 
 
 def _albumentations(stream: SampleStream) -> Work:
-    import albumentations
+    albumentations: Any = import_module("albumentations")
 
     items = _given(stream)[0]
     augment = albumentations.Compose(

@@ -13,13 +13,11 @@ from numpy import ndarray
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
+from uprightpose.data.augment import SHRINK
 from uprightpose.data.images import MEAN_COLOR, crop_image
 
 TOLERANCE = 1.0
 """Grey levels, of 255, between the two ways, at most: OpenCV rounds its weights and results."""
-
-SHRINK = 0.5
-"""Below this factor :func:`uprightpose.data.images.crop_image` averages a picture down first."""
 
 
 def warp_on_cpu(
@@ -62,7 +60,7 @@ def warp_on_device(
 ) -> Float[Tensor, "b 3 s s"]:
     """Crop pictures by affine maps and cover rectangles, where the pictures lie.
 
-    Nothing is averaged down before: maps must not shrink by more than two (:data:`SHRINK`).
+    Nothing is averaged down before: maps must not shrink by more than two.
 
     Args:
         pictures: RGB, 0 to 255.
