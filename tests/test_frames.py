@@ -12,11 +12,13 @@ from uprightpose.frames import (
     Crop,
     apply_affine,
     compose_affine,
+    crop_matrices,
     crop_matrix,
     image_to_map,
     invert_affine,
     map_to_image,
     middle,
+    sampling_grids,
     shrink_matrix,
     whole_image_box,
 )
@@ -173,3 +175,41 @@ class TestAffine:
 def test_middle_of_a_grid():
     assert middle((4, 7)) == (3.0, 1.5)
     assert middle((1, 1)) == (0.0, 0.0)
+
+
+class TestManyAtOnce:
+    @given(box=BOXES, stretch=st.booleans())
+    def test_the_very_maps_of_each_alone(self, box, stretch):
+        """Equal to the last bit: pictures and joints of a recipe stay what they were."""
+        random = np.random.default_rng(0)
+        angle, scale = random.uniform(-4, 4, 9), random.uniform(0.5, 2, 9)
+        flip = random.random(9) < 0.5
+        found = crop_matrices(box, 77, angle, scale, flip, stretch=stretch)
+        for row in range(9):
+            keys = {"angle": angle[row], "scale": scale[row], "flip": bool(flip[row])}
+            assert np.array_equal(found[row], crop_matrix(box, 77, **keys, stretch=stretch))
+
+    @pytest.mark.parametrize("resize", ["letterbox", "stretch"])
+    def test_a_crop_with_a_margin(self, resize):
+        crop, box = Crop(88, 80, resize), (3.0, 4.0, 50.0, 20.0)
+        angle, scale, flip = np.array([0.3, -2]), np.array([1.1, 0.9]), np.array([True, False])
+        found = crop.matrices(box, angle, scale, flip)
+        for row in range(2):
+            one = crop.matrix(box, angle=angle[row], scale=scale[row], flip=bool(flip[row]))
+            assert np.array_equal(found[row], one)
+
+
+class TestSamplingGrids:
+    def test_target_edges_to_source_edges(self):
+        """Torch measures from -1 at the first pixel's outer edge to 1 at the last's."""
+        source, size = 30, 22
+        random = np.random.default_rng(0)
+        matrices = crop_matrices(
+            (5, 6, 17, 17), size, random.uniform(-3, 3, 4), np.full(4, 1.2), random.random(4) < 0.5
+        )
+        grids = sampling_grids(matrices, source, size)
+        cells = random.uniform(0, size - 1, (6, 2))
+        for matrix, grid in zip(matrices, grids, strict=True):
+            asked = apply_affine(grid, (2 * cells + 1) / size - 1)
+            pixels = apply_affine(invert_affine(matrix), cells)
+            assert_allclose(asked, (2 * pixels + 1) / source - 1, atol=1e-12)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Num
 from numpy import ndarray
 
 Points = TypeVar("Points")  # numpy array or torch tensor (..., 2); arithmetic only
@@ -101,6 +101,36 @@ def crop_matrix(
     return np.concatenate([linear, (target - linear @ center)[:, None]], axis=1)
 
 
+def crop_matrices(
+    box: Sequence[float],
+    size: int,
+    angle: Float[ndarray, " b"],
+    scale: Num[ndarray, " b"],
+    flip: Bool[ndarray, " b"],
+    *,
+    stretch: bool = False,
+) -> Float[ndarray, "b 2 3"]:
+    """Return the very maps of :func:`crop_matrix` for many turns of one box, in one pass.
+
+    Example:
+        >>> turns = np.array([0.0, math.pi])
+        >>> kept = np.array([False, False])
+        >>> crop_matrices((0, 0, 4, 4), 8, turns, np.ones(2), kept)[:, 0].round(3)
+        array([[ 2. , -0. ,  0.5],
+               [-2. , -0. ,  6.5]])
+    """
+    x, y, width, height = (float(value) for value in box)
+    across, down = (width, height) if stretch else (max(width, height),) * 2
+    factor_x, factor_y = np.where(flip, -1.0, 1.0) * scale * size / across, scale * size / down
+    # libm's: numpy's own vary in their last bit with the processor, and so would pictures
+    cos, sin = (np.fromiter(map(f, angle.tolist()), np.float64) for f in (math.cos, math.sin))
+    linear = np.stack([cos * factor_x, -sin * factor_y, sin * factor_x, cos * factor_y], axis=1)
+    linear = linear.reshape(-1, 2, 2)
+    center = np.array([x + width / 2, y + height / 2]) - HALF
+    target = np.full(2, size / 2 - HALF)
+    return np.concatenate([linear, (target - linear @ center)[:, :, None]], axis=2)
+
+
 @dataclass(frozen=True)
 class Crop:
     """How a network sees a person: the square that a box is brought into.
@@ -125,6 +155,18 @@ class Crop:
         return crop_matrix(
             box, self.size, angle=angle, scale=scale * share, flip=flip, stretch=stretch
         )
+
+    def matrices(
+        self,
+        box: Sequence[float],
+        angle: Float[ndarray, " b"],
+        scale: Float[ndarray, " b"],
+        flip: Bool[ndarray, " b"],
+    ) -> Float[ndarray, "b 2 3"]:
+        """Return the maps of many turns of one box; see :func:`crop_matrices`."""
+        share = (self.content or self.size) / self.size
+        stretch = self.resize == "stretch"
+        return crop_matrices(box, self.size, angle, scale * share, flip, stretch=stretch)
 
 
 def apply_affine(
@@ -154,3 +196,27 @@ def shrink_matrix(factor_x: float, factor_y: float) -> Float[ndarray, "2 3"]:
     """Return the map of pixel centers when a picture is resized by these factors."""
     shift_x, shift_y = HALF * factor_x - HALF, HALF * factor_y - HALF
     return np.array([[factor_x, 0.0, shift_x], [0.0, factor_y, shift_y]])
+
+
+def sampling_grids(
+    matrices: Float[ndarray, "b 2 3"], source: int, size: int
+) -> Float[ndarray, "b 2 3"]:
+    """Return what ``affine_grid(..., align_corners=False)`` wants to apply these maps.
+
+    Torch asks the other way, from the target to the source, and measures both pictures from
+    -1 to 1 between their outer edges.
+
+    Args:
+        matrices: pixels of a square of side ``source`` -> pixels of a square of side ``size``.
+        source: side in pixels.
+        size: side in pixels.
+
+    Example:
+        >>> sampling_grids(np.eye(2, 3)[None], 8, 4)[0]
+        array([[ 0.5,  0. , -0.5],
+               [ 0. ,  0.5, -0.5]])
+    """
+    back = np.linalg.inv(matrices[:, :, :2])
+    here, there = np.array(middle((size, size))), np.array(middle((source, source)))
+    shift = (back @ (here - matrices[:, :, 2])[:, :, None])[:, :, 0] - there
+    return np.concatenate([back * (size / source), shift[:, :, None] * (2 / source)], axis=2)

@@ -1,7 +1,8 @@
 """Picture and joints move together."""
 
 import math
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -9,14 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
+from uprightpose.data import augment
 from uprightpose.data.augment import (
     UPRIGHT,
+    VALUES,
     Augmentation,
-    Draw,
-    augmented_matrix,
+    Draws,
+    augmented_matrices,
     cover,
-    draw_augmentation,
-    move_joints,
+    covered_pixels,
+    draw_augmentations,
+    exchange_sides,
+    no_augmentations,
 )
 from uprightpose.data.images import MEAN_COLOR, crop_image
 from uprightpose.data.lsp import observer_centric
@@ -33,6 +38,36 @@ DRAWS = st.fixed_dictionaries(  # of a Draw's arguments
         "flip": st.booleans(),
     }
 )
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One person's row of :class:`Draws`."""
+
+    angle: float = 0.0
+    scale: float = 1.0
+    shift: tuple[float, float] = (0.0, 0.0)
+    flip: bool = False
+
+    def between(self, others: "Sequence[Draw]" = ()) -> Draws:
+        """Return a batch of this draw and others."""
+        fields = ("angle", "scale", "shift", "flip")
+        parts = (np.array([getattr(draw, name) for draw in (self, *others)]) for name in fields)
+        return Draws(*parts, covers=np.zeros((1 + len(others), 3, 4)))
+
+
+OTHERS = (Draw(1.0, 1.1, (0.1, 0.0), flip=True), Draw(-2.0, 0.9))
+
+
+def augmented_matrix(box, crop, draw) -> np.ndarray:
+    """Return one map of a batch of three."""
+    return augmented_matrices(box, crop, draw.between(OTHERS))[0]
+
+
+def move_joints(joints, matrix, mirror) -> np.ndarray:
+    """Move one person of a batch of three, the others mirrored or not."""
+    matrices = np.stack([matrix, np.eye(2, 3), np.diag([-1.0, 1, 1])[:2]])
+    return augment.move_joints(np.stack([joints, joints, joints]), matrices, mirror)[0]
 
 
 def picture(dot) -> np.ndarray:
@@ -142,49 +177,65 @@ class TestMoveJoints:
         assert observer_centric(moved)[1] == list(range(14))
 
 
-class TestDrawAugmentation:
+class TestDrawAugmentations:
     """'Scale log-uniform, flip 0.5, angle uniform' (SPEC 1.17)."""
 
-    def draws(self, augmentation, count=4000) -> list[Draw]:
-        random = np.random.default_rng(0)
-        return [draw_augmentation(augmentation, random) for _ in range(count)]
+    def draws(self, augmentation, count=4000) -> Draws:
+        return draw_augmentations(augmentation, np.random.default_rng(0).random((count, VALUES)))
 
     def test_the_papers_ranges(self):
         draws = self.draws(Augmentation())
-        angles = np.degrees([draw.angle for draw in draws])
-        scales = np.log([draw.scale for draw in draws])
+        angles, scales = np.degrees(draws.angle), np.log(draws.scale)
         assert -180 <= angles.min() < -175
         assert 175 < angles.max() <= 180
         assert abs(angles.mean()) < 6
         assert abs(angles.std() - 360 / 12**0.5) < 3  # uniform
         assert_allclose(np.exp([scales.min(), scales.max()]), [0.80, 1.25], rtol=0.001)
         assert abs(scales.mean()) < 0.01
-        assert abs(np.mean([draw.flip for draw in draws]) - 0.5) < 0.03
-        assert {draw.shift for draw in draws} == {(0.0, 0.0)}
+        assert abs(draws.flip.mean() - 0.5) < 0.03
+        assert not draws.shift.any()
 
     @pytest.mark.parametrize("rotation", [0.0, 20.0, 30.0, 180.0])
     def test_upright_share(self, rotation):
         draws = self.draws(Augmentation(rotation=rotation, upright_share=0.75), 2000)
-        angles = np.abs(np.degrees([draw.angle for draw in draws]))
+        angles = np.abs(np.degrees(draws.angle))
         assert angles.max() <= rotation + 1e-9
         expected = 1.0 if rotation <= UPRIGHT else 0.75 + 0.25 * UPRIGHT / rotation
         assert abs((angles <= UPRIGHT + 1e-9).mean() - expected) < 0.03
 
     def test_shift(self):
-        shifts = np.array([draw.shift for draw in self.draws(Augmentation(shift=0.05))])
+        shifts = self.draws(Augmentation(shift=0.05)).shift
         assert_allclose([shifts.min(), shifts.max()], [-0.05, 0.05], atol=0.001)
         assert abs(np.corrcoef(shifts.T)[0, 1]) < 0.05
 
     @pytest.mark.parametrize("flip", [0.0, 1.0])
     def test_flip_always_or_never(self, flip):
-        assert {draw.flip for draw in self.draws(Augmentation(flip=flip), 200)} == {bool(flip)}
+        assert set(self.draws(Augmentation(flip=flip), 200).flip.tolist()) == {bool(flip)}
 
-    @pytest.mark.parametrize("augmentation", [Augmentation(), Augmentation(0, 1, (1, 1), 0.1, 0)])
-    def test_always_as_many_random_numbers(self, augmentation):
-        random, other = np.random.default_rng(1), np.random.default_rng(1)
-        draw_augmentation(augmentation, random)
-        other.random(20)
-        assert random.random() == other.random()
+    def test_a_persons_draw_is_a_function_of_its_values_alone(self):
+        values = np.random.default_rng(4).random((7, VALUES))
+        augmentation = Augmentation(upright_share=0.5, shift=0.1, erase=0.7)
+        whole = draw_augmentations(augmentation, values)
+        for row in range(7):
+            one = draw_augmentations(augmentation, values[[row]])
+            for name, value in vars(one).items():
+                assert np.array_equal(value[0], getattr(whole, name)[row]), name
+
+    def test_nothing_drawn_changes_nothing(self):
+        draws = no_augmentations(3)
+        plain = Crop(SIZE, 80).matrix((10, 20, 40, 30))
+        found = augmented_matrices((10, 20, 40, 30), Crop(SIZE, 80), draws)
+        assert np.array_equal(found, np.stack([plain] * 3))
+        assert not covered_pixels(draws, SIZE).any()
+
+
+def test_sides_are_exchanged_of_the_mirrored_alone():
+    values = np.arange(3 * 14).reshape(3, 14)
+    kept = values.copy()
+    found = exchange_sides(values, np.array([True, False, True]), LSP.mirror)
+    assert np.array_equal(found[1], values[1])
+    assert np.array_equal(found[[0, 2]], values[[0, 2]][:, list(LSP.mirror)])
+    assert np.array_equal(values, kept)
 
 
 class TestErase:
@@ -192,22 +243,25 @@ class TestErase:
     maps' (SPEC 1.16): covered pictures make it fail in training, too."""
 
     def test_off_changes_no_other_draw(self):
-        plain, covered = (
-            draw_augmentation(Augmentation(erase=erase), np.random.default_rng(3))
-            for erase in (0.0, 1.0)
-        )
-        assert plain.covers == ()
-        assert 1 <= len(covered.covers) <= 3
-        assert replace(covered, covers=()) == plain
+        values = np.random.default_rng(3).random((50, VALUES))
+        plain, covered = (draw_augmentations(Augmentation(erase=e), values) for e in (0.0, 1.0))
+        assert not plain.covers.any()
+        counts = covered.covers.any(axis=2).sum(axis=1)
+        assert set(counts.tolist()) == {1, 2, 3}
+        for name in ("angle", "scale", "shift", "flip"):
+            assert np.array_equal(getattr(plain, name), getattr(covered, name))
 
     def test_share_of_covered_pictures(self):
-        random = np.random.default_rng(0)
-        drawn = [draw_augmentation(Augmentation(erase=0.3), random) for _ in range(2000)]
-        assert np.mean([bool(draw.covers) for draw in drawn]) == pytest.approx(0.3, abs=0.03)
+        values = np.random.default_rng(0).random((2000, VALUES))
+        covers = draw_augmentations(Augmentation(erase=0.3), values).covers
+        assert covers.any(axis=(1, 2)).mean() == pytest.approx(0.3, abs=0.03)
 
     def test_rectangles_are_filled_and_the_rest_stays(self):
-        image = np.zeros((40, 40, 3), np.uint8)
-        cover(image, Draw(covers=((0.25, 0.5, 0.75, 0.6), (-0.2, -0.2, 0.1, 0.05))), (1, 2, 3))
-        assert (image[20:24, 10:30] == (1, 2, 3)).all()
-        assert (image[:2, :4] == (1, 2, 3)).all()
-        assert (image > 0).all(-1).sum() == 4 * 20 + 2 * 4
+        images = np.zeros((3, 40, 40, 3), np.uint8)
+        draws = no_augmentations(3)
+        draws.covers[1, :2] = (0.25, 0.5, 0.75, 0.6), (-0.2, -0.2, 0.1, 0.05)
+        cover(images, covered_pixels(draws, 40), (1, 2, 3))
+        assert (images[1, 20:24, 10:30] == (1, 2, 3)).all()
+        assert (images[1, :2, :4] == (1, 2, 3)).all()
+        assert (images[1] > 0).all(-1).sum() == 4 * 20 + 2 * 4
+        assert not images[[0, 2]].any()

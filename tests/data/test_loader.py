@@ -1,26 +1,18 @@
-"""Packed pictures and the endless, seekable stream."""
+"""The endless, seekable stream over packed pictures, and its batches made ahead."""
 
-import os
+import threading
+import time
 
-import cv2
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader
 
-from uprightpose.data import loader
+from uprightpose.bench.item_by_item import stack_items
 from uprightpose.data.augment import Augmentation
-from uprightpose.data.images import MEAN_COLOR
-from uprightpose.data.loader import (
-    MARGIN,
-    Pack,
-    SampleStream,
-    Steps,
-    collate,
-    pack_samples,
-)
-from uprightpose.data.sample import Sample, State
-from uprightpose.errors import InputError
+from uprightpose.data.loader import Batches, SampleStream, Steps
+from uprightpose.data.pack import Pack
+from uprightpose.data.sample import State
+from uprightpose.data.warp import TOLERANCE, warp_on_device
 from uprightpose.frames import Crop
 from uprightpose.pose_types import nearest_type, standardize
 from uprightpose.skeletons import LSP
@@ -32,190 +24,31 @@ ARMS = ((18, 36), (20, 27), (24, 18), (36, 18), (40, 27), (42, 36))
 STANDING = np.array([*LEGS, *ARMS, (30, 16), (30, 6)], dtype=float)
 
 
-def dotted(path, size, dot):
-    """Write an even picture with a soft dark dot at ``(x, y)``."""
-    y, x = np.mgrid[: size[0], : size[1]]
-    bump = np.exp(-((x - dot[0]) ** 2 + (y - dot[1]) ** 2) / (2 * 3.0**2))
-    image = np.round(np.array(MEAN_COLOR) * (1 - 0.95 * bump[..., None])).astype(np.uint8)
-    cv2.imwrite(str(path), image[:, :, ::-1])
-
-
-@pytest.fixture
-def samples(tmp_path):
-    """Five people; a dot marks the left wrist, joint 11; sizes and boxes differ."""
-    found = []
-    for number in range(5):
-        size = (80 + 10 * number, 120 - 9 * number)
-        random = np.random.default_rng(number)
-        joints = random.uniform(35, 60, size=(14, 2))
-        joints[number] = np.nan
-        state = random.integers(1, 3, size=14).astype(np.uint8)
-        state[number] = State.ABSENT
-        path = tmp_path / f"{number}.png"
-        dotted(path, size, joints[11])
-        box = None if number % 2 else (10.0, 5.5, 70.0, 70.0)
-        found.append(Sample(path, joints, state, "pc", box, "train", "lsp", number + 1))
-    return found
-
-
-@pytest.fixture
-def pack(samples, tmp_path):
-    return pack_samples(samples, 64, tmp_path / "cache")
-
-
 def stream(pack, augmentation=ALL, seed=0) -> SampleStream:
     return SampleStream(pack, LSP, Crop(SIZE), augmentation, seed)
 
 
-def place_of_dot(image: np.ndarray) -> np.ndarray:
-    dark = np.clip(np.array(MEAN_COLOR) - image.astype(float) - 4, 0, None).sum(axis=2)
-    y, x = np.mgrid[: image.shape[0], : image.shape[1]]
-    return np.array([(x * dark).sum(), (y * dark).sum()]) / dark.sum()
-
-
 def same(one, other) -> bool:
     return all(
-        torch.equal(a.nan_to_num(-1.0), b.nan_to_num(-1.0)) for a, b in zip(one, other, strict=True)
+        a is b is None or torch.equal(a.nan_to_num(-1.0), b.nan_to_num(-1.0))
+        for a, b in zip(one, other, strict=True)
     )
-
-
-class TestPackSamples:
-    """'A packed cache so that training is not bound by JPEG decoding' (issue 2)."""
-
-    def test_joints_lie_on_their_pictures(self, pack):
-        assert pack.pixels.shape == (5, 96, 96, 3)  # MARGIN times 64
-        assert pack.joints.shape == (5, 14, 2)
-        for image, joints in zip(pack.pixels, pack.joints, strict=True):
-            assert np.abs(place_of_dot(image) - joints[11]).max() < 0.25
-
-    def test_the_box_is_as_large_as_asked(self, pack, samples):
-        assert pack.box == (16.0, 16.0, 64.0, 64.0)
-        assert MARGIN * 64 == 96
-        scale = np.abs(np.diff(pack.joints[0, 5:7, 0]) / np.diff(samples[0].joints[5:7, 0]))
-        assert scale == pytest.approx(64 / 70)
-
-    def test_states_and_absent_joints_are_kept(self, pack, samples):
-        assert pack.state.tolist() == [sample.state.tolist() for sample in samples]
-        assert (np.isnan(pack.joints).any(axis=2) == (pack.state == State.ABSENT)).all()
-
-    def test_it_is_reused(self, pack, samples, tmp_path, monkeypatch):
-        def refuse(*_):
-            raise AssertionError("a picture is decoded again")
-
-        monkeypatch.setattr(loader, "read_image", refuse)
-        again = pack_samples(samples, 64, tmp_path / "cache")
-        assert np.array_equal(again.pixels, pack.pixels)
-        assert np.array_equal(again.joints, pack.joints, equal_nan=True)
-
-    def test_joints_are_not_cached(self, pack, samples, tmp_path):
-        """The same pictures with other labels need no other pack."""
-        moved = [Sample(**{**s.__dict__, "joints": s.joints + 1, "labels": "oc"}) for s in samples]
-        again = pack_samples(moved, 64, tmp_path / "cache")
-        assert len(list((tmp_path / "cache").iterdir())) == 2
-        assert np.nanmin(again.joints - pack.joints) > 0.3
-
-    def test_other_pictures_boxes_or_sizes_are_packed_anew(self, pack, samples, tmp_path):
-        cache = tmp_path / "cache"
-        other_box = [Sample(**{**s.__dict__, "box": (0.0, 0.0, 50.0, 50.0)}) for s in samples]
-        for others, size in (
-            (samples[:4], 64),
-            (other_box, 64),
-            (samples, 32),
-            (samples[::-1], 64),
-        ):
-            before = len(list(cache.iterdir()))
-            packed = pack_samples(others, size, cache)
-            assert len(packed.pixels) == len(others)
-            assert len(list(cache.iterdir())) == before + 2
-
-    def test_a_replaced_picture_is_packed_anew(self, samples, pack, tmp_path):
-        """LSP and its original-size variant have the same names."""
-        dotted(samples[1].image, (300, 400), (200, 100))
-        samples[1].joints[11] = 200, 100
-        again = pack_samples(samples, 64, tmp_path / "cache")
-        assert np.abs(place_of_dot(again.pixels[1]) - again.joints[1, 11]).max() < 0.25
-
-    def test_stretched_people_are_packed_apart(self, pack, samples, tmp_path):
-        """'Stretching changes angles and bone lengths' (SPEC 1.8)."""
-        wide = [Sample(**{**s.__dict__, "box": (10.0, 30.0, 70.0, 35.0)}) for s in samples]
-        kept = pack_samples(wide, 64, tmp_path / "cache")
-        stretched = pack_samples(wide, 64, tmp_path / "cache", "stretch")
-        assert stretched.box == kept.box
-        assert np.allclose(stretched.joints[..., 0], kept.joints[..., 0], equal_nan=True)
-        moved = 47.5 + 2 * (kept.joints[..., 1] - 47.5)
-        assert np.allclose(stretched.joints[..., 1], moved, equal_nan=True)
-        inside = [number for number in range(5) if 12 < stretched.joints[number, 11, 1] < 80]
-        assert len(inside) >= 3
-        for number in inside:
-            found = place_of_dot(stretched.pixels[number])
-            assert np.abs(found - stretched.joints[number, 11]).max() < 0.5
-
-    def test_a_missing_half_is_written_again(self, pack, samples, tmp_path):
-        for ending in ("*.matrices.npy", "*[0-9a-f].npy"):
-            (file,) = (tmp_path / "cache").glob(ending)
-            file.unlink()
-            again = pack_samples(samples, 64, tmp_path / "cache")
-            assert np.array_equal(again.pixels, pack.pixels)
-
-    def test_a_corrupt_picture_is_named_and_nothing_is_left(self, samples, tmp_path):
-        samples[3].image.write_bytes(samples[3].image.read_bytes()[:40])
-        with pytest.raises(InputError, match=r"3\.png"):
-            pack_samples(samples, 64, tmp_path / "cache")
-        assert list((tmp_path / "cache").iterdir()) == []
-
-    def test_a_missing_picture_is_named(self, samples, tmp_path):
-        samples[2].image.unlink()
-        with pytest.raises(InputError, match=r"2\.png"):
-            pack_samples(samples, 64, tmp_path / "cache")
-
-    def test_a_break_leaves_no_half_pack(self, samples, tmp_path, monkeypatch):
-        calls = []
-
-        def stop(*args):
-            calls.append(args)
-            if len(calls) == 3:
-                raise KeyboardInterrupt
-            return np.zeros((96, 96, 3), np.uint8)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(loader, "crop_image", stop)
-            with pytest.raises(KeyboardInterrupt):
-                pack_samples(samples, 64, tmp_path / "cache")
-        assert list((tmp_path / "cache").iterdir()) == []
-        assert pack_samples(samples, 64, tmp_path / "cache").pixels.any()
-
-    def test_cache_that_cannot_be_written(self, samples, tmp_path):
-        file = tmp_path / "file"
-        file.write_text("no folder")
-        for cache in (file, file / "below"):
-            with pytest.raises(InputError, match="cannot be written"):
-                pack_samples(samples, 64, cache)
-
-    @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write")
-    def test_folder_without_permission(self, samples, tmp_path):
-        (tmp_path / "locked").mkdir(mode=0o500)
-        with pytest.raises(InputError, match="cannot be written"):
-            pack_samples(samples, 64, tmp_path / "locked" / "cache")
-
-    def test_nobody(self, tmp_path):
-        with pytest.raises(InputError, match="no samples"):
-            pack_samples([], 64, tmp_path)
 
 
 class TestSampleStream:
     """'Item i depends on the seed and i alone': an interrupted run goes on as it would have."""
 
     def test_items(self, pack):
-        image, joints, state, item = stream(pack)[0]
+        image, joints, state, item = stream(pack)[0][:4]
         assert (item.shape, item.dtype) == ((), torch.int64)
         assert (image.shape, image.dtype) == ((3, SIZE, SIZE), torch.uint8)
         assert (joints.shape, joints.dtype) == ((14, 2), torch.float32)
         assert (state.shape, state.dtype) == ((14,), torch.uint8)
 
-    def test_dots_stay_under_their_joints(self, pack):
+    def test_dots_stay_under_their_joints(self, pack, place_of_dot):
         flips, items = 0, stream(pack, Augmentation(scale=(0.8, 1.1), shift=0.03))
         for index in range(40):
-            image, joints, state, _ = items[index]
+            image, joints, state = items[index][:3]
             assert torch.equal(joints.isnan().any(dim=1), state == State.ABSENT)
             dot = place_of_dot(image.permute(1, 2, 0).numpy())
             near = [np.abs(dot - joints[joint].numpy()).max() < 0.5 for joint in (11, 6)]
@@ -378,17 +211,78 @@ class TestSteps:
         assert {len(share) for steps in shares for share in steps} == {6 // parts}
         assert {len(Steps(1, 4, 6, part, parts)) for part in range(parts)} == {4}
 
-    @pytest.mark.parametrize("workers", [0, 1])
-    def test_resuming_continues_the_same_batches(self, pack, workers):
+
+class TestBatch:
+    """A batch is what its items are, computed as arrays."""
+
+    INDICES = (3, 4, 5, 9, 10, 2**33 + 1, 0)  # of several blocks, in any order
+
+    @pytest.mark.parametrize(
+        "augmentation",
+        [
+            None,
+            Augmentation(),
+            Augmentation(upright_share=0.5, shift=0.1, erase=0.7),
+            Augmentation(scale=(0.2, 0.7)),
+        ],
+        ids=str,
+    )
+    @pytest.mark.parametrize("centers", [False, True])
+    @pytest.mark.parametrize("crop", [Crop(48), Crop(40, 32)], ids=str)
+    def test_byte_for_byte_the_definition(self, pack, augmentation, centers, crop):
+        """Recipes and seeds keep their meaning: the same pictures as one after the other."""
+        centers = np.random.default_rng(0).normal(size=(3, 14, 2)) if centers else None
+        items = np.array([4, 0, 3, 1])
+        made = SampleStream(pack, LSP, crop, augmentation, 7, items=items, centers=centers)
+        assert same(made.batch(self.INDICES)[:4], stack_items(made, list(self.INDICES))[:4])
+
+    def test_one_item(self, pack):
+        made = stream(pack)
+        whole = made.batch([7, 8])
+        for row in range(2):
+            assert same(made[7 + row][:4], [part[row] for part in whole[:4]])
+
+    def test_pictures_lie_as_networks_read_them(self, pack):
+        """Channels last, without another copy."""
+        images = stream(pack).batch([0, 1, 2]).images
+        assert images.is_contiguous(memory_format=torch.channels_last)
+
+    def test_cropped_later(self, pack):
+        """The same draws, joints and states; values within a grey level (``augment_on``)."""
+        keys = {"augmentation": Augmentation(shift=0.1, erase=0.8), "seed": 3}
+        here = SampleStream(pack, LSP, Crop(48, 44), **keys).batch(self.INDICES)
+        later = SampleStream(pack, LSP, Crop(48, 44), **keys, warp=False).batch(self.INDICES)
+        assert later.images.shape == (7, 3, 96, 96)
+        assert later.images.dtype == torch.uint8
+        assert same(here[1:4], later[1:4])
+        crops = warp_on_device(later.images, later.grids, later.covers, 48)
+        assert (crops - here.images).abs().max() < TOLERANCE
+
+    def test_several_threads_at_once(self, pack):
+        made, alone, found = stream(pack), stream(pack), {}
+
+        def read(first: int) -> None:
+            for index in range(first, 300, 3):
+                found[index] = made.batch([index, 5 * index + 7])
+
+        threads = [threading.Thread(target=read, args=(first,)) for first in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(found) == 300
+        for index in range(0, 300, 7):
+            assert same(found[index], alone.batch([index, 5 * index + 7]))
+
+
+class TestBatches:
+    """Batches are made while the network learns; it says how long it waited for them."""
+
+    @pytest.mark.parametrize(("workers", "threads"), [(0, 1), (0, 3), (1, 1), (2, 1)])
+    def test_resuming_continues_the_same_batches(self, pack, workers, threads):
         def batches(start):
-            return list(
-                DataLoader(
-                    stream(pack),
-                    batch_sampler=Steps(start, 5, 4),
-                    collate_fn=collate,
-                    num_workers=workers,
-                )
-            )
+            steps = Steps(start, 5, 4)
+            return list(Batches(stream(pack), steps, workers=workers, threads=threads))
 
         whole, rest = batches(0), batches(3)
         assert whole[0].images.shape == (4, 3, SIZE, SIZE)
@@ -396,3 +290,70 @@ class TestSteps:
         assert len(rest) == 2
         for one, other in zip(whole[3:], rest, strict=True):
             assert same(one, other)
+        for step, batch in enumerate(whole):
+            assert same(batch, stream(pack).batch(range(4 * step, 4 * step + 4)))
+
+    @pytest.mark.parametrize("workers", [0, 1])
+    def test_parts_of_a_batch(self, pack, workers):
+        """Each process reads its part (``devices``, ``nodes``)."""
+        parts = [
+            next(iter(Batches(stream(pack), Steps(2, 3, 6, part, 2), workers=workers)))
+            for part in range(2)
+        ]
+        whole = stream(pack).batch(range(12, 18))
+        assert same(
+            whole, [None if p[0] is None else torch.cat(p) for p in zip(*parts, strict=True)]
+        )
+
+    def test_length_as_lightning_counts(self, pack):
+        assert len(Batches(stream(pack), Steps(3, 5, 4))) == 5
+
+    def test_closing_ends_every_thread(self, pack):
+        batches = Batches(stream(pack), Steps(0, 50, 4), threads=2)
+        batches.close()  # nothing was begun
+        reader = iter(batches)
+        next(reader)
+        batches.close()
+        assert not [t for t in threading.enumerate() if t.name.startswith("background")]
+        assert list(reader) == []
+        batches.close()
+
+    def test_again_from_the_first(self, pack):
+        batches = Batches(stream(pack), Steps(0, 5, 4))
+        first = next(iter(batches))
+        assert same(next(iter(batches)), first)
+        assert batches.made == 1
+        batches.close()
+
+    def test_what_it_waited(self, pack, monkeypatch):
+        """'The share of a training step that waits for data', and people per second."""
+        made = stream(pack)
+        batches = Batches(made, Steps(0, 4, 3))
+        assert (batches.speed, batches.waiting) == (0.0, 0.0)
+        plain = made.batch
+
+        def slow(indices):
+            time.sleep(0.05)
+            return plain(indices)
+
+        monkeypatch.setattr(made, "batch", slow)
+        for _ in batches:  # a network that takes no time
+            pass
+        assert batches.made == 4
+        assert 0.2 <= batches.waited <= batches.seconds
+        assert batches.waiting > 0.8
+        assert batches.speed == 12 / batches.seconds
+        reader = iter(batches)
+        for _ in range(3):
+            next(reader)
+            time.sleep(0.1)  # a network that takes longer than its data
+        next(reader)
+        batches.close()
+        assert batches.waiting < 0.4
+
+    def test_the_last_step_counts(self, pack):
+        batches = Batches(stream(pack), Steps(0, 1, 3))
+        next(iter(batches))
+        time.sleep(0.05)
+        batches.close()
+        assert batches.seconds >= 0.05

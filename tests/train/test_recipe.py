@@ -110,6 +110,10 @@ class TestValues:
             ({"scale_high": math.inf}, "0 < scale_low <= scale_high"),
             ({"canvas": 0.01}, "canvas and limb_canvas must be at least 0.5, found 0.01 and 1.5"),
             ({"limb_canvas": 0.4}, "at least 0.5, found 1.5 and 0.4"),
+            (
+                {"augment_on": "device", "scale_low": 0.6, "size": 96, "content": 64},
+                r"augment_on device .* found scale_low times content over size to be 0\.40",
+            ),
             ({"stacks": 0}, "stacks must be 1 to 8, found 0"),
             ({"stacks": 9}, "stacks must be 1 to 8, found 9"),
             ({"out_of_fold": 1, "fold_steps": 9}, "out_of_fold must be 0 or at least 2, found 1"),

@@ -1,5 +1,7 @@
 """Staged training: what learns, what stays, and that stopping changes nothing."""
 
+import re
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
 from pathlib import Path
@@ -15,6 +17,7 @@ from torch import Tensor, nn
 from uprightpose.data.coco import read_coco, write_coco
 from uprightpose.data.loader import Batch, SampleStream
 from uprightpose.data.sample import Sample
+from uprightpose.data.warp import TOLERANCE
 from uprightpose.errors import InputError
 from uprightpose.frames import Crop
 from uprightpose.model import decode_stage
@@ -197,6 +200,80 @@ class TestStages:
         )
         before, after = load_file(first), load_file(train(second))
         assert all(torch.equal(before[key], after[key]) for key in before)
+
+
+class TestData:
+    """'Packed cache and batched augmentation so that decoding is the only wall' (issue 4)."""
+
+    def test_each_stage_says_how_long_it_waited(
+        self, recipe: Recipe, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        train(replace(recipe, detector_steps=10, limbs_steps=0, all_steps=0))
+        said = capfd.readouterr()
+        pattern = r"stage (\w+): (\d+) images/s, waited (\d+\.\d)% for data; weights in "
+        found = re.findall(pattern, said.out)
+        assert [name for name, *_ in found] == ["detector", "body"]
+        assert all(int(speed) > 0 and float(share) < 100 for _, speed, share in found)
+        assert re.search(r"waited=\d+%", said.err)  # in the bar
+
+    @pytest.mark.parametrize("keys", [{"workers": 2}, {"threads": 3}], ids=str)
+    def test_the_same_bytes_whoever_reads(self, recipe: Recipe, keys: dict[str, int]) -> None:
+        short = replace(recipe, body_steps=0, limbs_steps=0, all_steps=0, batch=5, erase=0.5)
+        plain = train(short).read_bytes()
+        other = replace(short, out=recipe.out + "2", **keys)
+        if "threads" in keys:  # of the network they change sums: only those that read may differ
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr("torch.set_num_threads", lambda _: None)
+                patch.setattr("torch.get_num_threads", lambda: 3)
+                assert train(other).read_bytes() == plain
+        else:
+            assert train(other).read_bytes() == plain
+
+    def test_nothing_reads_on_after_ctrl_c(
+        self, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        _interrupt(monkeypatch, "detector", at=1)
+        with pytest.raises(KeyboardInterrupt):
+            train(recipe)
+        names = [thread.name for thread in threading.enumerate()]
+        assert not [name for name in names if name.startswith("background")]
+
+    @pytest.mark.parametrize("workers", [0, 1])
+    def test_warped_on_the_device(
+        self, recipe: Recipe, workers: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The same people, joints and turns as on the CPU; values within a grey level."""
+        keys = {"detector_steps": 3, "body_steps": 0, "limbs_steps": 0, "all_steps": 0}
+        short = replace(recipe, **keys, erase=0.5, shift=0.1)
+        seen: list[Batch] = []
+        step = StageModule.training_step
+
+        def noting(self: StageModule, batch: Batch, index: int) -> Tensor:
+            seen.append(batch)
+            return step(self, batch, index)
+
+        monkeypatch.setattr(StageModule, "training_step", noting)
+        train(short)
+        train(replace(short, out=recipe.out + "2", augment_on="device", workers=workers))
+        for here, there in zip(seen[:3], seen[3:], strict=True):
+            assert there.images.shape == here.images.shape == (3, 3, 64, 64)
+            assert 0 < (there.images - here.images).abs().max() < TOLERANCE
+            assert torch.equal(there.item, here.item)
+            assert torch.equal(there.joints, here.joints)
+            assert torch.equal(there.state, here.state)
+
+    def test_interrupted_with_the_device(
+        self, recipe: Recipe, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        keys = {"body_steps": 0, "limbs_steps": 0, "all_steps": 0, "augment_on": "device"}
+        recipe = replace(recipe, **keys)
+        whole = train(recipe).read_bytes()
+        halved = replace(recipe, out=str(tmp_path / "halved"))
+        with monkeypatch.context() as patch:
+            _interrupt(patch, "detector", at=3)
+            with pytest.raises(KeyboardInterrupt):
+                train(halved)
+        assert train(halved).read_bytes() == whole
 
 
 class TestRefusals:

@@ -1,14 +1,18 @@
-"""Flip, scale and turn: picture and joints move together, by one affine map (SPEC 1.17)."""
+"""Flip, scale and turn: picture and joints move together, by one affine map (SPEC 1.17).
+
+A whole batch is drawn and moved at once; what becomes of a person depends on that person's
+random values alone.
+"""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from numpy import ndarray
 
-from uprightpose.frames import Crop, apply_affine
+from uprightpose.frames import Crop
 
 
 @dataclass(frozen=True)
@@ -34,22 +38,23 @@ class Augmentation:
 
 
 @dataclass(frozen=True)
-class Draw:
-    """One drawn augmentation.
+class Draws:
+    """One drawn augmentation for each of ``b`` people.
 
     Attributes:
-        angle: radians.
-        scale: size factor.
-        shift: ``(x, y)`` in parts of the crop's side.
-        flip: mirror left and right.
-        covers: ``(left, top, right, bottom)`` of rectangles, in parts of the crop's side.
+        angle: ``(b,)`` radians.
+        scale: ``(b,)`` size factors.
+        shift: ``(b, 2)`` as ``(x, y)`` in parts of the crop's side.
+        flip: ``(b,)`` whether left and right are mirrored.
+        covers: ``(b, 3, 4)`` rectangles ``(left, top, right, bottom)`` in parts of the crop's
+            side; all 0 where there is none.
     """
 
-    angle: float = 0.0
-    scale: float = 1.0
-    shift: tuple[float, float] = (0.0, 0.0)
-    flip: bool = False
-    covers: tuple[tuple[float, float, float, float], ...] = ()
+    angle: Float[ndarray, " b"]
+    scale: Float[ndarray, " b"]
+    shift: Float[ndarray, "b 2"]
+    flip: Bool[ndarray, " b"]
+    covers: Float[ndarray, "b 3 4"]
 
 
 UPRIGHT = 30.0
@@ -60,59 +65,96 @@ COVER_SIDES = (0.1, 0.35)
 """Smallest and largest side of a covering rectangle, in parts of the crop's side."""
 
 
-def draw_augmentation(augmentation: Augmentation, random: np.random.Generator) -> Draw:
-    """Draw one augmentation; always takes the same number of random values."""
-    upright, turn, size, x, y, mirrored, *rest = random.random(20)
-    limit = min(UPRIGHT, augmentation.rotation)
-    limit = limit if upright < augmentation.upright_share else augmentation.rotation
+SHRINK = 0.5
+"""Below this size factor :func:`uprightpose.data.images.crop_image` averages a picture first."""
+
+
+VALUES = 20
+"""Random values that one draw takes, whatever it may do."""
+
+
+def draw_augmentations(augmentation: Augmentation, values: Float[ndarray, "b 20"]) -> Draws:
+    """Turn random values in [0, 1) into augmentations, a row into one.
+
+    Example:
+        >>> draw_augmentations(Augmentation(rotation=90), np.full((1, VALUES), 0.75)).angle
+        array([0.78539816])
+    """
+    upright, turn, size, x, y, mirrored = values[:, :6].T
+    calm = upright < augmentation.upright_share
+    limit = np.where(calm, min(UPRIGHT, augmentation.rotation), augmentation.rotation)
     low, high = augmentation.scale
-    return Draw(
-        angle=math.radians((2 * turn - 1) * limit),
-        scale=math.exp(math.log(low) + size * math.log(high / low)),
-        shift=((2 * x - 1) * augmentation.shift, (2 * y - 1) * augmentation.shift),
-        flip=bool(mirrored < augmentation.flip),
-        covers=_covers(augmentation.erase, rest),
+    return Draws(
+        angle=np.radians((2 * turn - 1) * limit),
+        scale=_each(math.exp, math.log(low) + size * math.log(high / low)),
+        shift=np.stack([(2 * x - 1), (2 * y - 1)], axis=1) * augmentation.shift,
+        flip=mirrored < augmentation.flip,
+        covers=_covers(augmentation.erase, values[:, 6:]),
     )
 
 
-def _covers(erase: float, values: Sequence[float]) -> tuple[tuple[float, float, float, float], ...]:
+def no_augmentations(count: int) -> Draws:
+    """Return draws that leave so many pictures as they are."""
+    zeros, kept = np.zeros(count), np.zeros(count, dtype=bool)
+    return Draws(zeros, np.ones(count), np.zeros((count, 2)), kept, np.zeros((count, 3, 4)))
+
+
+def _each(function: Callable[[float], float], values: Float[ndarray, " b"]) -> Float[ndarray, " b"]:
+    """Apply a function of libm's: numpy's own vary in their last bit with the processor."""
+    return np.fromiter(map(function, values.tolist()), np.float64, len(values))
+
+
+def _covers(erase: float, values: Float[ndarray, "b 14"]) -> Float[ndarray, "b 3 4"]:
     """Return up to three rectangles from 14 values in [0, 1)."""
-    whether, count, *places = values
-    if whether >= erase:
-        return ()
-    centers, sides = np.reshape(places, (2, 3, 2))[:, : 1 + int(3 * count)]
+    centers, sides = np.moveaxis(values[:, 2:].reshape(-1, 2, 3, 2), 1, 0)
     low, high = COVER_SIDES
     half = (low + sides * (high - low)) / 2
-    edges = np.concatenate([centers - half, centers + half], axis=1).tolist()
-    return tuple((left, top, right, bottom) for left, top, right, bottom in edges)
+    edges = np.concatenate([centers - half, centers + half], axis=2)
+    count = np.where(values[:, 0] < erase, 1 + (3 * values[:, 1]).astype(int), 0)
+    covers: ndarray = np.where(np.arange(3)[:, None] < count[:, None, None], edges, 0.0)
+    return covers
 
 
-def cover(image: UInt8[ndarray, "s s 3"], draw: Draw, color: Sequence[int]) -> None:
-    """Fill the draw's rectangles of a crop with one color, in place."""
-    side = len(image)
-    for part in draw.covers:
-        left, top, right, bottom = (round(min(max(edge, 0.0), 1.0) * side) for edge in part)
-        image[top:bottom, left:right] = color
+def covered_pixels(draws: Draws, size: int) -> Int[ndarray, "b 3 4"]:
+    """Return each rectangle's first and last edge in pixels of a crop of side ``size``."""
+    edges: ndarray = np.rint(np.clip(draws.covers, 0.0, 1.0) * size).astype(np.int64)
+    return edges
 
 
-def augmented_matrix(box: Sequence[float], crop: Crop, draw: Draw) -> Float[ndarray, "2 3"]:
-    """Return the map from image pixels to the augmented crop of ``box``."""
-    matrix = crop.matrix(box, angle=draw.angle, scale=draw.scale, flip=draw.flip)
-    matrix[:, 2] += np.multiply(draw.shift, crop.size)
-    return matrix
+def cover(
+    images: UInt8[ndarray, "b s s 3"], covers: Int[ndarray, "b 3 4"], color: Sequence[int]
+) -> None:
+    """Fill rectangles of crops with one color, in place."""
+    rows, places = np.nonzero((covers[..., 2:] > covers[..., :2]).all(axis=2))
+    for row, (left, top, right, bottom) in zip(rows, covers[rows, places].tolist(), strict=True):
+        images[row, top:bottom, left:right] = color
+
+
+def augmented_matrices(box: Sequence[float], crop: Crop, draws: Draws) -> Float[ndarray, "b 2 3"]:
+    """Return the maps from image pixels to the augmented crops of one ``box``."""
+    matrices = crop.matrices(box, draws.angle, draws.scale, draws.flip)
+    matrices[:, :, 2] += draws.shift * crop.size
+    return matrices
 
 
 def move_joints(
-    joints: Float[ndarray, "k 2"],
-    matrix: Float[ndarray, "2 3"],
+    joints: Float[ndarray, "b k 2"],
+    matrices: Float[ndarray, "b 2 3"],
     mirror: Sequence[int],
-) -> Float[ndarray, "k 2"]:
-    """Map joints; a mirroring map also exchanges left and right.
+) -> Float[ndarray, "b k 2"]:
+    """Map joints, each person's by its own map; a mirroring one also exchanges left and right.
 
     Args:
         joints: image pixels, NaN where absent.
-        matrix: image pixels -> crop pixels.
+        matrices: image pixels -> crop pixels.
         mirror: the skeleton's joint of the other side, for each joint.
     """
-    moved = apply_affine(matrix, joints)
-    return moved[list(mirror)] if np.linalg.det(matrix[:, :2]) < 0 else moved
+    moved = joints @ matrices[:, :, :2].swapaxes(1, 2) + matrices[:, None, :, 2]
+    return exchange_sides(moved, np.linalg.det(matrices[:, :, :2]) < 0, mirror)
+
+
+def exchange_sides(values: ndarray, flip: Bool[ndarray, " b"], mirror: Sequence[int]) -> ndarray:
+    """Exchange left and right joints ``(b, k, ...)`` of the people who are mirrored."""
+    exchanged = values.copy()
+    exchanged[flip] = values[flip][:, list(mirror)]
+    return exchanged

@@ -1,159 +1,75 @@
-"""Samples -> batches: a packed cache of small pictures, and an endless, seekable stream.
+"""Packed people -> batches: an endless, seekable stream, read ahead of the network.
 
 The stream's item ``i`` depends on the seed and ``i`` alone: a run that is interrupted after
 ``n`` batches goes on with exactly the pictures that it would have seen.
 """
 
 import contextlib
-import hashlib
-import io
-import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import NamedTuple
+import time
+from collections.abc import Generator, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
 from numpy import ndarray
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
-from tqdm import tqdm
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from uprightpose.data.augment import (
+    VALUES,
     Augmentation,
-    Draw,
-    augmented_matrix,
+    Draws,
+    augmented_matrices,
     cover,
-    draw_augmentation,
+    covered_pixels,
+    draw_augmentations,
+    exchange_sides,
     move_joints,
+    no_augmentations,
 )
-from uprightpose.data.images import MEAN_COLOR, crop_image, read_image
-from uprightpose.data.sample import Sample
-from uprightpose.data.writing import write_whole
-from uprightpose.errors import InputError
-from uprightpose.frames import Crop, Resize, apply_affine, whole_image_box
+from uprightpose.data.background import in_background
+from uprightpose.data.images import MEAN_COLOR
+from uprightpose.data.pack import Pack
+from uprightpose.data.random_values import uniform_values
+from uprightpose.data.warp import warp_on_cpu
+from uprightpose.frames import Crop, sampling_grids
 from uprightpose.pose_types import nearest_type
 from uprightpose.skeletons import Skeleton
 
-MARGIN = 1.5
-"""Side of a packed picture over the side of the person's box: room to turn and shrink."""
-
-
 TRIES = 20
 """Augmentations drawn at most until a pose is of the wanted type."""
+
+AHEAD = 2
+"""Batches that wait for the network at most, beside one per thread that is being made."""
 
 
 class Batch(NamedTuple):
     """What a training step reads.
 
     Attributes:
-        images: ``(b, 3, s, s)`` RGB, 0 to 255, uint8.
+        images: ``(b, 3, s, s)`` crops in RGB, 0 to 255, uint8, channels last in memory; with
+            ``grids`` the packed pictures ``(b, 3, p, p)``, still to be cropped.
         joints: ``(b, k, 2)`` crop pixels; NaN where absent.
         state: ``(b, k)`` values of :class:`uprightpose.data.sample.State`.
         item: ``(b,)`` places of the people in the pack.
+        grids: ``(b, 2, 3)`` what :func:`uprightpose.data.warp.warp_on_device` crops by.
+        covers: ``(b, 3, 4)`` rectangles to cover then.
     """
 
     images: UInt8[Tensor, "b 3 s s"]
     joints: Float[Tensor, "b k 2"]
     state: UInt8[Tensor, "b k"]
     item: Int[Tensor, " b"]
-
-
-@dataclass(frozen=True)
-class Pack:
-    """Pictures cut about their people, all of one size, in one memory-mapped array.
-
-    Attributes:
-        pixels: ``(n, p, p, 3)`` RGB.
-        joints: ``(n, k, 2)`` packed pixels; NaN where absent.
-        state: ``(n, k)``.
-        box: the person's box in packed pixels, the same for all.
-    """
-
-    pixels: UInt8[ndarray, "n p p 3"]
-    joints: Float[ndarray, "n k 2"]
-    state: UInt8[ndarray, "n k"]
-    box: tuple[float, float, float, float]
-
-
-def pack_samples(
-    samples: Sequence[Sample], size: int, cache: Path, resize: Resize = "letterbox"
-) -> Pack:
-    """Decode every picture once and keep the result in ``cache``; later calls only map it.
-
-    Args:
-        samples: of one skeleton.
-        size: side in pixels that the person's box has in the pack; the pack's pictures are
-            :data:`MARGIN` times larger.
-        cache: folder for the pixels, one pair of files per set of samples and size.
-        resize: whether boxes keep their proportions.
-
-    Raises:
-        InputError: if there are no samples, a picture is bad or the cache cannot be written.
-    """
-    if not samples:
-        raise InputError("no samples to train on: name at least one dataset folder")
-    path = cache / f"{_fingerprint(samples, size, resize)}.npy"
-    matrices = path.with_suffix(".matrices.npy")
-    if not (path.exists() and matrices.exists()):
-        _write_pack(samples, size, path, matrices, resize)
-    pixels = np.load(path, mmap_mode="r")
-    maps = np.load(matrices)
-    joints = np.stack(
-        [apply_affine(m, sample.joints) for m, sample in zip(maps, samples, strict=True)]
-    )
-    state = np.stack([sample.state for sample in samples])
-    edge = (pixels.shape[1] - size) / 2
-    return Pack(pixels, joints, state, (edge, edge, float(size), float(size)))
-
-
-def _write_pack(
-    samples: Sequence[Sample], size: int, path: Path, matrices: Path, resize: Resize
-) -> None:
-    """Write the pixels through a temporary file, so that a broken run leaves nothing behind."""
-    side = 2 * round(size * MARGIN / 2)
-    maps = np.empty((len(samples), 2, 3))
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        shape = (len(samples), side, side, 3)
-        pixels = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape)
-        for i, sample in enumerate(tqdm(samples, desc="packing pictures", unit="img")):
-            image = read_image(sample.image)
-            box = sample.box or whole_image_box((image.shape[0], image.shape[1]))
-            maps[i] = Crop(side, size, resize).matrix(box)
-            pixels[i] = crop_image(image, maps[i], side)
-        pixels.flush()
-        content = io.BytesIO()
-        np.save(content, maps)
-        write_whole(matrices, content.getvalue())  # another process may be reading it
-        partial.replace(path)
-    except OSError as error:
-        raise InputError(f"{path.parent}: the cache cannot be written ({error})") from error
-    finally:
-        with contextlib.suppress(OSError):  # there may be no folder to remove it from
-            partial.unlink(missing_ok=True)
-
-
-def _fingerprint(samples: Sequence[Sample], size: int, resize: Resize) -> str:
-    """Return a name that changes with the pictures, their boxes or the size.
-
-    A picture file counts by its path and length: LSP's two variants share their names.
-    """
-    stretched = "" if resize == "letterbox" else f"|{resize}"
-    digest = hashlib.sha256(f"{size}|{MARGIN}{stretched}".encode())
-    for sample in samples:
-        length = sample.image.stat().st_size if sample.image.is_file() else -1
-        digest.update(f"{sample.image}|{length}|{sample.box}".encode())
-    return f"{samples[0].source}-{size}-{digest.hexdigest()[:12]}"
+    grids: Float[Tensor, "b 2 3"] | None = None
+    covers: Int[Tensor, "b 3 4"] | None = None
 
 
 class SampleStream(Dataset[Batch]):
     """Augmented samples without end: item ``i`` is a function of ``seed`` and ``i``.
 
-    Every block of ``n`` items is one permutation of the ``n`` packed samples.
+    Every block of ``n`` items is one permutation of the ``n`` packed samples. Several threads
+    may read it at once.
 
     Args:
         pack: pictures and joints.
@@ -164,6 +80,7 @@ class SampleStream(Dataset[Batch]):
         items: places of the people to draw from; all by default.
         centers: draw each picture's augmentation again until the pose is of its turn's type:
             the baselines' "extra augmentation" (SPEC 1.14).
+        warp: crop the pictures; without, a batch holds packed pictures and how to crop them.
     """
 
     def __init__(
@@ -176,50 +93,82 @@ class SampleStream(Dataset[Batch]):
         *,
         items: Int[ndarray, " m"] | None = None,
         centers: Float[ndarray, "t k 2"] | None = None,
+        warp: bool = True,
     ) -> None:
         """Augment ``pack`` into crops."""
         self.pack, self.skeleton, self.crop = pack, skeleton, crop
         self.augmentation, self.seed = augmentation, seed
         self.items = np.arange(len(pack.joints)) if items is None else items
-        self.centers = centers
-        self._epoch, self._order = -1, np.arange(0)
+        self.centers, self.warp = centers, warp
+        self._last: tuple[int, Int[ndarray, " m"]] = (-1, np.arange(0))
 
     def __getitem__(self, index: int) -> Batch:
         """Return item ``index`` as a :class:`Batch` without batch dimension."""
-        epoch, place = divmod(index, len(self.items))
-        if epoch != self._epoch:
-            shuffle = np.random.default_rng((self.seed, 0, epoch))
-            self._epoch, self._order = epoch, shuffle.permutation(self.items)
-        item = int(self._order[place])
-        draw, matrix, joints = self._drawn(index, self.pack.joints[item])
-        image = crop_image(self.pack.pixels[item], matrix, self.crop.size)
-        cover(image, draw, MEAN_COLOR)
-        state = self.pack.state[item]
-        state = state[list(self.skeleton.mirror)] if draw.flip else state
-        return Batch(
-            torch.from_numpy(image).permute(2, 0, 1),
+        return Batch(*(None if part is None else part[0] for part in self.batch([index])))  # type: ignore[arg-type]
+
+    def batch(self, indices: Sequence[int]) -> Batch:
+        """Return the items ``indices``, drawn, moved and cropped together."""
+        places = np.asarray(indices, dtype=np.int64)
+        items = self._people(places)
+        draws, matrices, joints = self._drawn(places, self.pack.joints[items])
+        state = exchange_sides(self.pack.state[items], draws.flip, self.skeleton.mirror)
+        covers = covered_pixels(draws, self.crop.size)
+        labels = (
             torch.from_numpy(joints).float(),
-            torch.from_numpy(state.copy()),
-            torch.tensor(item),
+            torch.from_numpy(state),
+            torch.from_numpy(items),
         )
+        if self.warp:
+            crops = warp_on_cpu(self.pack.pixels, items, matrices, self.crop.size)
+            cover(crops, covers, MEAN_COLOR)
+            return Batch(torch.from_numpy(crops).permute(0, 3, 1, 2), *labels)
+        pictures = torch.from_numpy(self.pack.pixels[items]).permute(0, 3, 1, 2)
+        grids = sampling_grids(matrices, pictures.shape[-1], self.crop.size)
+        return Batch(pictures, *labels, torch.from_numpy(grids).float(), torch.from_numpy(covers))
+
+    __getitems__ = batch
+    """What a ``DataLoader`` asks for."""
+
+    def _people(self, places: Int[ndarray, " b"]) -> Int[ndarray, " b"]:
+        """Return who stands at these places of the stream."""
+        epochs, within = np.divmod(places, len(self.items))
+        people = np.empty_like(places)
+        for epoch in sorted(set(epochs.tolist())):
+            chosen = epochs == epoch
+            people[chosen] = self._order(epoch)[within[chosen]]
+        return people
+
+    def _order(self, epoch: int) -> Int[ndarray, " m"]:
+        """Return a block's permutation; the last one is kept, in one piece for other threads."""
+        known, order = self._last
+        if known != epoch:
+            shuffle = np.random.default_rng((self.seed, 0, epoch))
+            order = shuffle.permutation(self.items)
+            self._last = epoch, order
+        return order
 
     def _drawn(
-        self, index: int, joints: Float[ndarray, "k 2"]
-    ) -> tuple[Draw, Float[ndarray, "2 3"], Float[ndarray, "k 2"]]:
-        """Return an augmentation, its map and the joints that it moved."""
-        random = np.random.default_rng((self.seed, 1, index))
-        for _ in range(1 if self.centers is None else TRIES):
-            draw = Draw()
-            if self.augmentation is not None:
-                draw = draw_augmentation(self.augmentation, random)
-            matrix = augmented_matrix(self.pack.box, self.crop, draw)
-            moved = move_joints(joints, matrix, self.skeleton.mirror)
-            if self.centers is None:
+        self, places: Int[ndarray, " b"], joints: Float[ndarray, "b k 2"]
+    ) -> tuple[Draws, Float[ndarray, "b 2 3"], Float[ndarray, "b k 2"]]:
+        """Return augmentations, their maps and the joints that they moved."""
+        values = np.zeros((len(places), VALUES))
+        rows = np.arange(len(places))
+        for turn in range(TRIES):
+            if self.augmentation is None:
+                draws = no_augmentations(len(places))
+            else:
+                start, key = turn * VALUES, (self.seed, 1)
+                values[rows] = uniform_values(key, places[rows], start, start + VALUES)
+                draws = draw_augmentations(self.augmentation, values)
+            matrices = augmented_matrices(self.pack.box, self.crop, draws)
+            moved = move_joints(joints, matrices, self.skeleton.mirror)
+            if self.centers is None or self.augmentation is None:
                 break
-            found = nearest_type(moved[None], self.centers, skeleton=self.skeleton)[0]
-            if found == index % len(self.centers):
+            found = nearest_type(moved[rows], self.centers, skeleton=self.skeleton)
+            rows = rows[found != places[rows] % len(self.centers)]
+            if not len(rows):
                 break
-        return draw, matrix, moved
+        return draws, matrices, moved
 
 
 class Steps(Sampler[list[int]]):
@@ -239,19 +188,92 @@ class Steps(Sampler[list[int]]):
         """Skip the batches before ``start``; none of them is read."""
         self.start, self.stop, self.batch_size = start, stop, batch_size
         self.part, self.parts = part, parts
+        self.own = batch_size // parts
 
     def __iter__(self) -> Iterator[list[int]]:
         """Yield lists of stream indices."""
-        own = self.batch_size // self.parts
         for step in range(self.start, self.stop):
-            first = step * self.batch_size + self.part * own
-            yield list(range(first, first + own))
+            first = step * self.batch_size + self.part * self.own
+            yield list(range(first, first + self.own))
 
     def __len__(self) -> int:
         """Return the number of steps, skipped ones included, as Lightning counts them."""
         return self.stop
 
 
-def collate(items: list[Batch]) -> Batch:
-    """Stack items into one batch."""
-    return Batch(*(torch.stack(parts) for parts in zip(*items, strict=True)))
+class Batches:
+    """The batches of some steps, made ahead of the network, and the time that it waits for them.
+
+    Args:
+        stream: what to read.
+        steps: which items make each batch.
+        workers: processes that read; 0 reads in threads of this one.
+        threads: that read if there are no workers.
+    """
+
+    def __init__(
+        self, stream: SampleStream, steps: Steps, *, workers: int = 0, threads: int = 1
+    ) -> None:
+        """Read nothing yet."""
+        self.stream, self.steps, self.workers, self.threads = stream, steps, workers, threads
+        self.made, self.waited, self.seconds = 0, 0.0, 0.0
+        self._reader: Generator[Batch, None, None] | None = None
+
+    def __len__(self) -> int:
+        """Return the number of steps, skipped ones included, as Lightning counts them."""
+        return len(self.steps)
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Yield batches in order, whoever made them."""
+        self.close()
+        self._reader = self._read()
+        return self._reader
+
+    def close(self) -> None:
+        """Stop reading ahead; nothing is under way afterwards."""
+        if self._reader is not None:
+            self._reader.close()
+
+    @property
+    def waiting(self) -> float:
+        """Share of the time since reading began in which the network waited for data."""
+        return self.waited / self.seconds if self.made else 0.0
+
+    @property
+    def speed(self) -> float:
+        """People per second since reading began, in this process; 0 before."""
+        return self.made * self.steps.own / self.seconds if self.made else 0.0
+
+    def _read(self) -> Generator[Batch, None, None]:
+        self.made, self.waited, began = 0, 0.0, time.perf_counter()
+        with contextlib.closing(self._made_ahead()) as ready:
+            while True:
+                asked = time.perf_counter()
+                batch = next(ready, None)
+                now = time.perf_counter()
+                self.waited, self.seconds = self.waited + now - asked, now - began
+                if batch is None:
+                    return
+                self.made += 1
+                try:
+                    yield batch
+                finally:  # at the last batch, too, which is followed by no other
+                    self.seconds = time.perf_counter() - began
+
+    def _made_ahead(self) -> Generator[Batch, None, None]:
+        if not self.workers:
+            ahead = AHEAD + self.threads - 1
+            make = self.stream.batch
+            return in_background(make, self.steps, threads=self.threads, ahead=ahead)
+        loader = DataLoader(
+            self.stream,
+            batch_sampler=self.steps,
+            collate_fn=_as_it_is,
+            num_workers=self.workers,
+        )
+        return (batch for batch in loader)
+
+
+def _as_it_is(batch: Any) -> Any:
+    """Pass on what :meth:`SampleStream.batch` has put together already."""
+    return batch

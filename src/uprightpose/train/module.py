@@ -2,16 +2,17 @@
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import lightning
 import numpy as np
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from uprightpose.data.loader import Batch, SampleStream, Steps, collate
+from uprightpose.data.loader import Batch, Batches, SampleStream, Steps
+from uprightpose.data.warp import warp_on_device
 from uprightpose.framed import FramedMaps
 from uprightpose.losses import Truth, framed_loss, truth
 from uprightpose.model import STAGES, Outputs, PoseNet
@@ -186,17 +187,33 @@ class StageData(lightning.LightningDataModule):
         """Feed ``stage`` from ``stream``."""
         super().__init__()
         self.stream, self.stage, self.start = stream, stage, 0
+        self.batches: Batches | None = None
 
-    def train_dataloader(self) -> DataLoader[Batch]:
+    def train_dataloader(self) -> Batches:
         """Return what is left of the stage, in order."""
-        workers = self.stage.recipe.workers
-        return DataLoader(
-            self.stream,
-            batch_sampler=self._steps(),
-            collate_fn=collate,
-            num_workers=workers,
-            persistent_workers=workers > 0,
-        )
+        workers, threads = self.stage.recipe.workers, torch.get_num_threads()
+        self.batches = Batches(self.stream, self._steps(), workers=workers, threads=threads)
+        return self.batches
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:  # noqa: ARG002
+        """Crop the pictures where the network is, if they came whole."""
+        if batch.grids is None or batch.covers is None:
+            return batch
+        size = self.stage.recipe.crop.size
+        crops = warp_on_device(batch.images, batch.grids, batch.covers, size)
+        return batch._replace(images=crops, grids=None, covers=None)
+
+    def report(self) -> str:
+        """Say how fast data came, over all processes, and how long this one waited for it."""
+        if self.batches is None or not self.batches.made:
+            return "no step was left"
+        people = self.batches.speed * self.stage.recipe.processes
+        return f"{people:.0f} images/s, waited {self.batches.waiting:.1%} for data"
+
+    def close(self) -> None:
+        """Stop reading ahead."""
+        if self.batches is not None:
+            self.batches.close()
 
     def _steps(self) -> Steps:
         """Return this process's part of every batch."""
@@ -236,8 +253,13 @@ class Progress(lightning.Callback):
     ) -> None:
         """Count the step and show the last losses."""
         if trainer.global_step % 10 == 0:
-            losses = {name: float(loss) for name, loss in trainer.logged_metrics.items()}
-            self._bar.set_postfix(losses, refresh=False)
+            shown: dict[str, Any] = {
+                name: float(loss) for name, loss in trainer.logged_metrics.items()
+            }
+            data: StageData = trainer.datamodule  # type: ignore[attr-defined]
+            if data.batches is not None:
+                shown["waited"] = f"{data.batches.waiting:.0%}"
+            self._bar.set_postfix(shown, refresh=False)
         self._bar.update(trainer.global_step - self._bar.n)
 
     def on_train_end(self, *_: object) -> None:

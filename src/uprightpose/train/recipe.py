@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
+from uprightpose.data.augment import SHRINK
 from uprightpose.errors import InputError
 from uprightpose.settings import Settings
 from uprightpose.skeletons import SKELETONS
@@ -72,6 +73,8 @@ class Recipe(Settings):
         shift: largest shift in parts of the crop's side.
         flip: probability of mirroring.
         erase: probability of covering up to three rectangles of a picture.
+        augment_on: ``"cpu"`` warps pictures by OpenCV while the network learns, ``"device"`` by
+            torch where the network is: the same draws, values that differ by a grey level.
         start: weights to begin from, e.g. another run's detector; its trunk replaces
             ``trunk_weights``.
         detector_steps: steps of stage 0; 0 skips a stage.
@@ -120,6 +123,7 @@ class Recipe(Settings):
     shift: float = 0.0
     flip: float = 0.5
     erase: float = 0.0
+    augment_on: Literal["cpu", "device"] = "cpu"
     start: str | None = None
     detector_steps: int = 0
     body_steps: int = 0
@@ -173,6 +177,11 @@ class Recipe(Settings):
             )
         if not 0 < self.scale_low <= self.scale_high < math.inf:
             raise InputError("recipe: expected 0 < scale_low <= scale_high")
+        if self.augment_on == "device" and self.smallest < SHRINK:
+            raise InputError(
+                f"recipe: augment_on device takes pictures that shrink to {SHRINK} at least, found "
+                f"scale_low times content over size to be {self.smallest:.2f}; use augment_on cpu"
+            )
         if not 1 <= self.stacks <= 8:
             raise InputError(f"recipe: stacks must be 1 to 8, found {self.stacks}")
         if self.out_of_fold == 1 or self.out_of_fold < 0:
@@ -210,6 +219,11 @@ class Recipe(Settings):
     def processes(self) -> int:
         """Over all machines."""
         return self.devices * self.nodes
+
+    @property
+    def smallest(self) -> float:
+        """Size factor from packed pictures to the smallest crops: packs hold boxes of ``size``."""
+        return self.scale_low * (self.content or self.size) / self.size
 
     @property
     def drawn(self) -> Literal["disks", "gaussians"]:

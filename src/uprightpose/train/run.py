@@ -21,7 +21,8 @@ from torch import nn
 
 from uprightpose.data.augment import Augmentation
 from uprightpose.data.folders import read_folder, to_skeleton
-from uprightpose.data.loader import Pack, SampleStream, collate, pack_samples
+from uprightpose.data.loader import SampleStream
+from uprightpose.data.pack import Pack, pack_samples
 from uprightpose.data.sample import Sample
 from uprightpose.data.writing import make_folder, write_whole
 from uprightpose.detectors.trunks import load_folded
@@ -91,7 +92,8 @@ def train(recipe: Recipe) -> Path:
     torch.set_flush_denormal(True)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     lightning.seed_everything(recipe.seed, verbose=False)
-    pack = pack_samples(samples, recipe.size, folder(recipe.cache), recipe.resize)
+    cache, threads = folder(recipe.cache), recipe.threads
+    pack = pack_samples(samples, recipe.size, cache, recipe.resize, threads=threads)
     model, settings = _start(recipe, pack)
     if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
         write_whole(out / "recipe.json", json.dumps(asdict(recipe), indent=1).encode())
@@ -213,7 +215,7 @@ def _start(
         arrays = read_folded(folder(recipe.trunk_weights))
         stream = _stream(recipe, pack, augment=False)
         count = min(STATISTICS, len(pack.joints))
-        images = collate([stream[i] for i in range(count)]).images.float()
+        images = stream.batch(range(count)).images.float().contiguous()
         detector: Any = model.detector
         load_folded(_trunk(model), arrays, (images - detector.mean) / detector.std)
     return model, settings
@@ -299,6 +301,7 @@ def _stream(
         recipe.seed * len(STAGES) + offset,
         items=items,
         centers=centers,
+        warp=recipe.augment_on == "cpu" or not augment,
     )
 
 
@@ -329,12 +332,14 @@ def _run_stage(
             trainer.fit(module, data, ckpt_path=resume, weights_only=False)
     except SystemExit as error:  # what Lightning makes of Ctrl-C
         raise KeyboardInterrupt from error
+    finally:
+        data.close()
     if not all(value.isfinite().all() for value in model.parameters()):
         raise InputError(f"stage {stage.name} diverged: its weights are no numbers; lower rate")
     if trainer.is_global_zero:
         save_weights(model, settings, finished, half=False)
         checkpoint.unlink(missing_ok=True)  # only now: the weights are safe
-        print(f"stage {finished.stem}: weights in {finished}", flush=True)
+        print(f"stage {finished.stem}: {data.report()}; weights in {finished}", flush=True)
     trainer.strategy.barrier()
 
 
