@@ -307,6 +307,16 @@ class TestGaussian:
         expected = torch.where(on_border, joints - 0.3, joints)
         assert_close(found, expected, atol=0.01, rtol=0)
 
+    def test_on_a_saddle_each_axis_steps_by_itself(self):
+        """Higher along a diagonal than a peak can bend: a Newton step would lead downhill."""
+        cells = [[0.99, 0.95, 0.3], [0.95, 1.0, 0.97], [0.3, 0.96, 0.99]]
+        maps = torch.zeros(1, 1, 7, 9)
+        maps[0, 0, 2:5, 3:6] = torch.tensor(cells)
+        found = decode(maps, sigma=0, subcell="gaussian").joints[0, 0]
+        left, right, up, down = (math.log(value) for value in (0.95, 0.97, 0.95, 0.96))
+        shift = [(left - right) / (2 * (left + right)), (up - down) / (2 * (up + down))]
+        assert_close(found, torch.tensor([4.0, 3.0]) + torch.tensor(shift), atol=1e-4, rtol=0)
+
     def test_it_never_leaves_the_cell_nor_is_nan(self):
         for maps in (torch.rand(20, 3, 9, 11), torch.zeros(1, 2, 5, 6), torch.ones(1, 2, 5, 6)):
             for sigma in (0.0, 1.0):
