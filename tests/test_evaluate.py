@@ -75,11 +75,12 @@ class Oracle(torch.nn.Module):
 
 class TestPredictSamples:
     def test_all_readings_are_tried_below(self) -> None:
-        assert set(READINGS) == {"parabola", "paper", "quarter"}
+        assert set(READINGS) == {"parabola", "gaussian", "paper", "quarter"}
 
     @pytest.mark.parametrize("turned", [False, True])
     @pytest.mark.parametrize(
-        ("reading", "error"), [("parabola", 0.5), ("paper", 0.75), ("quarter", 1.6)]
+        ("reading", "error"),
+        [("parabola", 0.5), ("gaussian", 0.3), ("paper", 0.75), ("quarter", 1.6)],
     )
     def test_cells_lead_back_to_the_picture(
         self, samples: list[Sample], turned: bool, reading: str, error: float

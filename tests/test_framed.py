@@ -193,6 +193,35 @@ class TestMerge:
         assert torch.equal(found.joints[:, 0], parts[0].decode().joints[:, 0])
         assert torch.equal(found.scores[:, 3], parts[1].decode().scores[:, 1])
 
+    @pytest.mark.parametrize("merge", ["average", "limb"])
+    def test_parts_of_one_size_are_as_each_by_itself(self, merge):
+        """They turn and are read together, whatever their mapping, channels and background."""
+        size, parts = (21, 24), []
+        for joints, extra, mapping in (
+            ((0, 1), 1, "sigmoid"),
+            ((2, 4), 1, "softmax"),
+            ((3, 1, 3), 0, "clip"),
+            ((5, 4), 1, "clip"),
+        ):
+            scores = 0.5 + torch.randn(3, len(joints) + extra, *size)
+            turn = Rotation(20 * torch.rand(3, 2), torch.randn(3), 20 * torch.rand(3, 2))
+            parts.append(FramedMaps(scores, turn, joints, mapping))
+        found = merge_maps(parts, 6, (18, 17), merge=merge)
+        for joint in range(6):
+            own = [
+                part.map_of(joint, part.to_image((18, 17)))
+                for part in parts
+                if joint in part.joints
+            ]
+            expected = torch.stack(own).mean(dim=0) if merge == "average" else own[-1]
+            assert_close(found[:, joint], expected)
+        read = merge_joints(parts, 6, merge=merge)
+        for joint, part in ((0, parts[0]), (2, parts[1]), (5, parts[3])):
+            alone = part.decode()
+            at = part.shown.index(joint)
+            assert_close(read.joints[:, joint], alone.joints[:, at])
+            assert_close(read.scores[:, joint], alone.scores[:, at])
+
     @given(turn=st.floats(-math.pi, math.pi), x=st.floats(8, 30), y=st.floats(8, 27))
     def test_joints_are_read_from_the_averaged_map(self, turn, x, y):
         assume(not 1 < math.dist((x, y), (23, 17)) < 5)  # two peaks on one ridge: no one place

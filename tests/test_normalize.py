@@ -272,8 +272,9 @@ class TestRotateMaps:
 
     @pytest.mark.parametrize("background", [False, True])
     @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
-    def test_identity_returns_the_same_bits(self, background, dtype):
-        maps = torch.rand(2, 3, 6, 9).to(dtype)
+    @pytest.mark.parametrize("size", [(6, 9), (8, 16), (1, 3), (54, 66), (97, 131)])
+    def test_identity_returns_the_same_bits(self, background, dtype, size):
+        maps = torch.rand(2, 3, *size).to(dtype)
         for turn in (
             Rotation.none(maps),
             Rotation.about(torch.tensor([[2.3, 1.7], [8.1, -3.3]]), torch.zeros(2)),
@@ -340,6 +341,30 @@ class TestRotateMaps:
         for i in range(3):
             alone = Rotation.about(turn.center[i : i + 1], turn.angle[i : i + 1])
             assert_close(rotate_maps(maps[i : i + 1], alone), together[i : i + 1])
+
+    def test_several_batches_turn_as_one(self):
+        maps = torch.rand(4, 2, 6, 8)
+        turns = [
+            Rotation(8 * torch.rand(n, 2), torch.randn(n), 8 * torch.rand(n, 2)) for n in (1, 3)
+        ]
+        together = rotate_maps(maps, Rotation.joined(turns), (5, 9))
+        alone = [rotate_maps(maps[:1], turns[0], (5, 9)), rotate_maps(maps[1:], turns[1], (5, 9))]
+        assert_close(together, torch.cat(alone))
+
+    def test_maps_of_any_layout(self):
+        maps, turn = torch.rand(2, 5, 6, 9), rotation(0.7, (3.0, 2.0), dtype=torch.float32)
+        turn = Rotation.joined([turn, turn.inverse()])
+        expected = rotate_maps(maps, turn, (7, 8), background=True)
+        last = maps.contiguous(memory_format=torch.channels_last)
+        spread = torch.rand(2, 10, 6, 9)[:, ::2].copy_(maps)
+        for one in (last, spread):
+            assert_close(rotate_maps(one, turn, (7, 8), background=True), expected)
+
+    def test_under_autocast_places_stay_exact(self):
+        maps, turn = torch.rand(1, 3, 12, 17), rotation(0.7, (3.0, 2.0), dtype=torch.float32)
+        expected = rotate_maps(maps, turn, (13, 9), background=True)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            assert torch.equal(rotate_maps(maps, turn, (13, 9), background=True), expected)
 
     def test_no_picture_at_all(self):
         maps = torch.rand(0, 3, 4, 5)

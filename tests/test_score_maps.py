@@ -259,6 +259,76 @@ class TestQuarter:
         assert errors[1].abs().max() <= 0.2501
 
 
+class TestGaussian:
+    """'DARK (Taylor step on the log of the blurred map)' (SPEC 6.2): exact on Gaussians."""
+
+    @given(x=st.floats(4, 27), y=st.floats(4, 19), sigma=st.sampled_from([1.0, 1.5, 2.0, 2.5]))
+    def test_finds_gaussians_of_any_width(self, x, y, sigma):
+        joints = torch.tensor([[[x, y]]])
+        found = decode(encode_gaussians(joints, SIZE, sigma), subcell="gaussian").joints
+        assert (found - joints).abs().max() < 5e-4
+
+    @given(turn=st.floats(-math.pi, math.pi))
+    def test_finds_slanted_gaussians(self, turn):
+        """A ridge from corner to corner: its axes are not the map's."""
+        place = torch.tensor([14.3, 10.8])
+        y, x = torch.meshgrid(torch.arange(24.0), torch.arange(32.0), indexing="ij")
+        along = math.cos(turn) * (x - place[0]) + math.sin(turn) * (y - place[1])
+        across = math.cos(turn) * (y - place[1]) - math.sin(turn) * (x - place[0])
+        maps = torch.exp(-(along**2) / (2 * 2.2**2) - across**2 / (2 * 1.4**2))[None, None]
+        errors = [
+            (decode(maps, subcell=way).joints[0, 0] - place).abs().max()
+            for way in ("gaussian", True)
+        ]
+        assert errors[0] < 2e-3
+        assert errors[0] < errors[1]
+
+    @pytest.mark.parametrize("height", [1e-3, 0.3, 1.0])
+    def test_the_height_does_not_matter(self, height):
+        joints = torch.tensor([[[9.3, 12.8], [20.6, 7.2]]])
+        maps = height * encode_gaussians(joints, SIZE, 1.5)
+        assert_close(decode(maps, subcell="gaussian").joints, joints, atol=1e-3, rtol=0)
+
+    def test_noise_hurts_it_less_than_the_parabola(self):
+        joints = grid_of_offsets(16)
+        maps = encode_gaussians(joints, SIZE, 1.0)
+        maps = (maps + 0.02 * torch.randn(maps.shape)).clamp(0, 1)
+        gaussian, parabola = (
+            (decode(maps, subcell=way).joints - joints).square().mean().sqrt()
+            for way in ("gaussian", True)
+        )
+        assert gaussian < 0.8 * parabola
+
+    @pytest.mark.parametrize("cell", [(0, 0), (31, 0), (0, 23), (31, 23), (0, 9), (14, 23)])
+    def test_at_a_border_it_steps_along_the_border_alone(self, cell):
+        joints = torch.tensor([[cell]]).float() + 0.3
+        on_border = (joints < 1) | (joints > torch.tensor([31.0, 23.0]))
+        found = decode(encode_gaussians(joints, SIZE), subcell="gaussian").joints
+        expected = torch.where(on_border, joints - 0.3, joints)
+        assert_close(found, expected, atol=0.01, rtol=0)
+
+    def test_on_a_saddle_each_axis_steps_by_itself(self):
+        """Higher along a diagonal than a peak can bend: a Newton step would lead downhill."""
+        cells = [[0.99, 0.95, 0.3], [0.95, 1.0, 0.97], [0.3, 0.96, 0.99]]
+        maps = torch.zeros(1, 1, 7, 9)
+        maps[0, 0, 2:5, 3:6] = torch.tensor(cells)
+        found = decode(maps, sigma=0, subcell="gaussian").joints[0, 0]
+        left, right, up, down = (math.log(value) for value in (0.95, 0.97, 0.95, 0.96))
+        shift = [(left - right) / (2 * (left + right)), (up - down) / (2 * (up + down))]
+        assert_close(found, torch.tensor([4.0, 3.0]) + torch.tensor(shift), atol=1e-4, rtol=0)
+
+    def test_it_never_leaves_the_cell_nor_is_nan(self):
+        for maps in (torch.rand(20, 3, 9, 11), torch.zeros(1, 2, 5, 6), torch.ones(1, 2, 5, 6)):
+            for sigma in (0.0, 1.0):
+                whole = decode(maps, sigma=sigma, subcell=False).joints
+                found = decode(maps, sigma=sigma, subcell="gaussian").joints
+                assert (found - whole).abs().max() <= 0.5
+
+    @pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1), (2, 2)])
+    def test_tiny_maps(self, size):
+        assert decode(torch.rand(2, 3, *size), subcell="gaussian").joints.isfinite().all()
+
+
 class TestPaperMode:
     """'Upsample x8 bilinear + blur + argmax (`paper` mode)' (SPEC 1.18)."""
 
@@ -282,7 +352,7 @@ class TestPaperMode:
 
     def test_upsampling_once_is_nothing(self):
         maps = torch.rand(2, 3, 9, 11)
-        for way in (True, False, "quarter"):
+        for way in (True, False, "quarter", "gaussian"):
             plain, once = decode(maps, subcell=way), decode(maps, subcell=way, upsample=1)
             assert torch.equal(plain.joints, once.joints)
 

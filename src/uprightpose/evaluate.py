@@ -34,6 +34,7 @@ TURN_SEED = 2017
 
 READINGS: dict[str, tuple[Subcell, bool]] = {
     "parabola": (True, False),
+    "gaussian": ("gaussian", False),
     "quarter": ("quarter", False),
     "paper": (False, True),
 }

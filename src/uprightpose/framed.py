@@ -5,7 +5,7 @@ once per branch (SPEC 1.12). Several parts may show one joint; the merge settles
 believed (SPEC 1.11).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -57,6 +57,11 @@ class FramedMaps:
         return tuple(dict.fromkeys(self.joints))
 
     @property
+    def background(self) -> bool:
+        """Whether a background map follows the joints' maps."""
+        return self.scores.shape[1] > len(self.joints)
+
+    @property
     def size(self) -> tuple[int, int]:
         """``(h, w)`` of the maps."""
         return (self.scores.shape[-2], self.scores.shape[-1])
@@ -75,7 +80,17 @@ class FramedMaps:
             ``(b, len(shown), 2)`` cells of the image maps, and scores.
         """
         maps = self.maps[:, : len(self.joints)]
-        found = decode(maps, sigma=sigma, subcell=subcell, upsample=upsample)
+        return self.placed(decode(maps, sigma=sigma, subcell=subcell, upsample=upsample))
+
+    def placed(self, found: Decoded) -> Decoded:
+        """Turn back what was found in this frame; a joint of several channels is at the highest.
+
+        Args:
+            found: one joint for each of ``joints``, in this frame's cells.
+
+        Returns:
+            As :meth:`decode`.
+        """
         best = self._best(found.scores)
         joints = found.joints.gather(1, best[..., None].expand(-1, -1, 2))
         scores = found.scores.gather(1, best)
@@ -83,8 +98,7 @@ class FramedMaps:
 
     def to_image(self, size: tuple[int, int]) -> Float[Tensor, "b c _ _"]:
         """Turn the maps back to the image's ``(h, w)`` cells by one resampling (SPEC 1.12)."""
-        background = self.scores.shape[1] > len(self.joints)
-        return rotate_maps(self.maps, self.rotation.inverse(), size, background=background)
+        return _turned([self], [self.rotation.inverse()], size)[0]
 
     def map_of(self, joint: int, maps: Float[Tensor, "b c h w"]) -> Float[Tensor, "b h w"]:
         """Return one joint's map out of these ``maps``: the highest of its channels, per cell."""
@@ -109,7 +123,7 @@ def merge_maps(
         size: ``(h, w)`` of the image maps.
         merge: what to do with a joint that several parts show (SPEC 1.11).
     """
-    turned = [part.to_image(size) for part in parts]
+    turned = _turned(parts, [part.rotation.inverse() for part in parts], size)
     return _merged(range(joints), parts, turned, merge)
 
 
@@ -136,7 +150,7 @@ def merge_joints(
         upsample: see there.
     """
     alone = _averaged(parts) if merge == "average" else parts
-    found = [part.decode(subcell=subcell, upsample=upsample) for part in alone]
+    found = _decoded(alone, subcell, upsample)
     place = {joint: at for at, joint in enumerate(j for part in alone for j in part.shown)}
     order = [place[joint] for joint in range(joints)]  # of several places, the last
     return Decoded(
@@ -168,14 +182,56 @@ def _averaged(parts: Sequence[FramedMaps]) -> list[FramedMaps]:
         if own == part.shown and len(sharing) == 1:
             alone.append(part)
         elif own:
-            maps = [_seen_from(part, one) for one in sharing]
+            maps = _seen_from(part, sharing)
             scores = _merged(own, sharing, maps, "average")
             alone.append(FramedMaps(scores, part.rotation, own, "clip"))
     return alone
 
 
-def _seen_from(here: FramedMaps, other: FramedMaps) -> Float[Tensor, "b c _ _"]:
-    """Turn another part's maps into this one's frame, by one resampling."""
-    if other is here:
-        return here.maps
-    return rotate_maps(other.maps, other.rotation.inverse().then(here.rotation), here.size)
+def _seen_from(here: FramedMaps, parts: Sequence[FramedMaps]) -> list[Float[Tensor, "b c _ _"]]:
+    """Return the parts' maps in one part's frame, the others' by one resampling."""
+    others = [part for part in parts if part is not here]
+    turns = [part.rotation.inverse().then(here.rotation) for part in others]
+    turned = iter(_turned(others, turns, here.size))
+    return [here.maps if part is here else next(turned) for part in parts]
+
+
+def _turned(
+    parts: Sequence[FramedMaps], rotations: Sequence[Rotation], size: tuple[int, int]
+) -> list[Float[Tensor, "b c _ _"]]:
+    """Turn every part's maps by its rotation; parts of one shape turn as one batch."""
+    turned: dict[int, Tensor] = {}
+    for alike in _grouped([(part.scores.shape, part.background) for part in parts]):
+        alone = len(alike) == 1
+        maps = parts[alike[0]].maps if alone else torch.cat([parts[at].maps for at in alike])
+        rotation = Rotation.joined([rotations[at] for at in alike])
+        background = parts[alike[0]].background
+        found = rotate_maps(maps, rotation, size, background=background).chunk(len(alike))
+        turned.update(zip(alike, found, strict=True))
+    return [turned[at] for at in range(len(parts))]
+
+
+def _decoded(parts: Sequence[FramedMaps], subcell: Subcell, upsample: int) -> list[Decoded]:
+    """Decode every part; the maps of parts of one size are read together."""
+    found: dict[int, Decoded] = {}
+    for alike in _grouped([part.size for part in parts]):
+        maps = torch.cat([parts[at].maps[:, : len(parts[at].joints)] for at in alike], dim=1)
+        read = decode(maps, subcell=subcell, upsample=upsample)
+        counts = [len(parts[at].joints) for at in alike]
+        pairs = zip(*(torch.split(one, counts, dim=1) for one in read), strict=True)
+        for at, pair in zip(alike, pairs, strict=True):
+            found[at] = parts[at].placed(Decoded(*pair))
+    return [found[at] for at in range(len(parts))]
+
+
+def _grouped(keys: Sequence[Hashable]) -> list[list[int]]:
+    """Return the places of equal keys together, in the order of the first of them.
+
+    Example:
+        >>> _grouped(["body", "limb", "limb"])
+        [[0], [1, 2]]
+    """
+    places: dict[Hashable, list[int]] = {}
+    for at, key in enumerate(keys):
+        places.setdefault(key, []).append(at)
+    return list(places.values())

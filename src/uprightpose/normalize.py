@@ -5,12 +5,15 @@ on a canvas of its own. Angles are radians, positive clockwise as displayed, so 
 ``R(t) = [[cos t, -sin t], [sin t, cos t]]`` acts on ``(x, y)`` with y down (Eq. 2).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional
 
+from uprightpose.score_maps import full_precision
 from uprightpose.skeletons import Limb
 
 MIN_LENGTH = 0.5
@@ -51,6 +54,15 @@ class Rotation:
         """Return the identity for a batch like ``like`` (its first size, dtype and device)."""
         zeros = like.new_zeros(len(like), 2)
         return Rotation(zeros, zeros[:, 0], zeros)
+
+    @staticmethod
+    def joined(parts: Sequence["Rotation"]) -> "Rotation":
+        """Return the turns of several batches as those of one, in their order."""
+        return Rotation(
+            torch.cat([part.center for part in parts]),
+            torch.cat([part.angle for part in parts]),
+            torch.cat([part.target for part in parts]),
+        )
 
     def inverse(self) -> "Rotation":
         """Return the turn back."""
@@ -162,6 +174,8 @@ def rotate_maps(
 ) -> Float[Tensor, "b c _ _"]:
     """Turn score maps by one bilinear resampling; gradients flow through the values only.
 
+    One pass: the places to read are found once for all channels of a person.
+
     Args:
         maps: any channels.
         rotation: cells of these maps -> cells of the result.
@@ -174,44 +188,53 @@ def rotate_maps(
 
     Paper: Sec. 3.2, Eq. 1; SPEC 1.8, 1.12, 1.13.
     """
-    height, width = size or (maps.shape[-2], maps.shape[-1])
-    fill = maps.new_zeros(maps.shape[1])
+    values = full_precision(maps)
+    own = (maps.shape[-2], maps.shape[-1])
+    x, y = _sources(rotation, size or own, values)
+    padded = _padded(values)
+    grid = torch.stack([_normed(x, padded.shape[-1]), _normed(y, padded.shape[-2])], dim=-1)
+    turned = functional.grid_sample(padded, grid, padding_mode="zeros", align_corners=False)
     if background:
-        fill[-1] = 1.0
-    x = torch.arange(width, device=maps.device, dtype=maps.dtype)
-    y = torch.arange(height, device=maps.device, dtype=maps.dtype)
+        inside = _inside(x, own[1]) * _inside(y, own[0])
+        turned[:, -1] += 1 - inside
+    return turned.to(maps.dtype)
+
+
+def _sources(
+    rotation: Rotation, size: tuple[int, int], like: Tensor
+) -> tuple[Float[Tensor, "b i j"], Float[Tensor, "b i j"]]:
+    """Return where each cell of the result lies in the maps: ``R x + (t - R c)``, x and y.
+
+    In this order the identity keeps whole cells whole.
+    """
     back = rotation.inverse()
-    cos, sin = back.angle.cos()[:, None, None], back.angle.sin()[:, None, None]
-    # R x + (t - R c), in this order: the identity keeps whole cells whole.
-    shift = (back.target - _linear(back.center, back.angle))[:, :, None, None]
-    source_x = cos * x - sin * y[:, None] + shift[:, 0]
-    source_y = sin * x + cos * y[:, None] + shift[:, 1]
-    return _sample(maps, source_x, source_y, fill)
+    angle, center, target = (v.detach().to(like) for v in (back.angle, back.center, back.target))
+    shift = target - _linear(center, angle)
+    cos, sin = angle.cos()[:, None], angle.sin()[:, None]
+    y, x = (torch.arange(side, device=like.device, dtype=like.dtype) for side in size)
+    source_x = (cos * x + shift[:, :1])[:, None] - (sin * y)[:, :, None]
+    source_y = (sin * x + shift[:, 1:])[:, None] + (cos * y)[:, :, None]
+    return source_x, source_y
 
 
-def _sample(
-    maps: Float[Tensor, "b c h w"],
-    x: Float[Tensor, "b i j"],
-    y: Float[Tensor, "b i j"],
-    fill: Float[Tensor, " c"],
-) -> Float[Tensor, "b c i j"]:
-    """Read ``maps`` at ``(x, y)`` bilinearly; a ring of ``fill`` surrounds them."""
-    height, width = maps.shape[-2:]
-    ringed = fill[:, None, None].repeat(len(maps), 1, height + 2, width + 2)
-    ringed[:, :, 1:-1, 1:-1] = maps
-    x, y = x.detach().clamp(-1, width) + 1, y.detach().clamp(-1, height) + 1
-    left, top = x.floor().clamp(max=width), y.floor().clamp(max=height)
-    right_share, low_share = ((t[:, None]).to(maps.dtype) for t in (x - left, y - top))
-    corner = (top * (width + 2) + left).long().flatten(1)[:, None]
-    flat = ringed.flatten(2)
+def _padded(maps: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c _ _"]:
+    """Append zeros so that sides are powers of two: then ``grid_sample``'s places are exact.
 
-    def at(step: int) -> Tensor:
-        index = (corner + step).expand(-1, maps.shape[1], -1)
-        return flat.gather(2, index).view(*maps.shape[:2], *x.shape[1:])
+    It takes places as shares of the map. A power of two divides whole cells without rounding;
+    another side would turn 5 into 5.000001, and the identity would blur.
+    """
+    below, beside = ((1 << (side - 1).bit_length()) - side for side in maps.shape[-2:])
+    return functional.pad(maps, (0, beside, 0, below)) if below or beside else maps
 
-    upper = torch.lerp(at(0), at(1), right_share)
-    lower = torch.lerp(at(width + 2), at(width + 3), right_share)
-    return torch.lerp(upper, lower, low_share)
+
+def _normed(cells: Float[Tensor, "b i j"], side: int) -> Float[Tensor, "b i j"]:
+    """Return cells as ``grid_sample`` counts them: -1 and 1 are the map's outer edges."""
+    return cells * (2 / side) + (1 / side - 1)
+
+
+def _inside(cells: Float[Tensor, "b i j"], side: int) -> Float[Tensor, "b i j"]:
+    """Return how much of a bilinear reading comes from the map along one axis, 0 to 1."""
+    return torch.minimum(cells + 1, side - cells).clamp(0, 1)
 
 
 def _linear(points: Float[Tensor, "b 2"], angle: Float[Tensor, " b"]) -> Float[Tensor, "b 2"]:

@@ -6,6 +6,7 @@ detector. Inside, they work in normalized frames (:mod:`uprightpose.framed`).
 
 from typing import Literal, Unpack
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -242,42 +243,63 @@ class LimbRefiner(nn.Module):
         expect_maps(body_maps, self.skeleton, background=self.background)
         joint_maps = body_maps[:, : len(self.skeleton.joints)]
         joints = decode(joint_maps, sigma=self.blur, subcell=self.subcell).joints
-        parts = [FramedMaps(self.rest_net(body_maps), rotation, self.rest)]
-        for limb in self.skeleton.limbs:
-            maps, turn = self._hanging(body_maps, joints, limb, size)
-            parts.append(FramedMaps(self._scores(maps, limb), rotation.then(turn), limb.joints))
-        return tuple(parts)
+        maps, turns = self._hanging(body_maps, joints, size)
+        limbs = zip(self._scores(maps), turns, self.skeleton.limbs, strict=True)
+        return (
+            FramedMaps(self.rest_net(body_maps), rotation, self.rest),
+            *(FramedMaps(scores, rotation.then(turn), limb.joints) for scores, turn, limb in limbs),
+        )
 
     def _hanging(
-        self, maps: Tensor, joints: Tensor, limb: Limb, size: tuple[int, int]
-    ) -> tuple[Tensor, Rotation]:
-        """Turn what a limb's network reads into its frame (or not, without ``normalize``)."""
-        whole = self.limb_inputs == "all"
-        chosen = maps if whole else maps[:, list(limb.joints)]
+        self, maps: Float[Tensor, "b c h w"], joints: Float[Tensor, "b k 2"], size: tuple[int, int]
+    ) -> tuple[list[Float[Tensor, "b i _ _"]], list[Rotation]]:
+        """Turn what the limbs' networks read into their frames (or not, without ``normalize``).
+
+        All limbs turn as one batch.
+        """
+        whole, limbs = self.limb_inputs == "all", self.skeleton.limbs
+        chosen = [maps if whole else maps[:, list(limb.joints)] for limb in limbs]
         if not self.normalize:
-            return chosen, Rotation.none(maps)
+            return chosen, [Rotation.none(maps)] * len(limbs)
         body = (maps.shape[-2], maps.shape[-1])
-        turn = limb_rotation(joints, limb, otherwise=middle(body))
+        turns = [limb_rotation(joints, limb, otherwise=middle(body)) for limb in limbs]
         canvas = body
         if not self.in_place:
             canvas = canvas_size(size, self.limb_canvas)
-            turn = turn.placed((middle(canvas)[0], canvas[0] * ROOT_HEIGHT))
-        return rotate_maps(chosen, turn, canvas, background=whole and self.background), turn
+            turns = [turn.placed((middle(canvas)[0], canvas[0] * ROOT_HEIGHT)) for turn in turns]
+        background = whole and self.background
+        turned = rotate_maps(
+            torch.cat(chosen), Rotation.joined(turns), canvas, background=background
+        )
+        return list(turned.chunk(len(limbs))), turns
 
-    def _scores(self, maps: Float[Tensor, "b i h w"], limb: Limb) -> Float[Tensor, "b 3 h w"]:
-        """Refine a limb's maps, by way of the mirror where another limb's network does it.
+    def _scores(self, maps: list[Float[Tensor, "b i h w"]]) -> list[Float[Tensor, "b 3 h w"]]:
+        """Refine the limbs' maps, those of one network as one batch.
 
-        The whole canvas is flipped: the root lies in its middle column, and in place it comes
-        to lie where the mirrored picture has it.
+        Where the other side's network does it, by way of the mirror: the whole canvas is
+        flipped. The root lies in its middle column, and in place it comes to lie where the
+        mirrored picture has it.
         """
-        owner = self.owners[self.skeleton.limbs.index(limb)]
-        net = self.limb_nets[list(dict.fromkeys(self.owners)).index(owner)]
-        mirrored = owner != limb
-        if mirrored and self.limb_inputs == "all":
+        mirrored = [
+            owner != limb for owner, limb in zip(self.owners, self.skeleton.limbs, strict=True)
+        ]
+        seen = [
+            self._mirrored(own) if flip else own for own, flip in zip(maps, mirrored, strict=True)
+        ]
+        scores = list(seen)
+        for owner, net in zip(dict.fromkeys(self.owners), self.limb_nets, strict=True):
+            shared = [at for at, one in enumerate(self.owners) if one == owner]
+            refined = net(torch.cat([seen[at] for at in shared])).chunk(len(shared))
+            for at, one in zip(shared, refined, strict=True):
+                scores[at] = one.flip(3) if mirrored[at] else one
+        return scores
+
+    def _mirrored(self, maps: Float[Tensor, "b i h w"]) -> Float[Tensor, "b i h w"]:
+        """Show a limb's maps to the other side's network; of all maps, sides change places."""
+        if self.limb_inputs == "all":
             background = [len(self.skeleton.joints)] * self.background
             maps = maps[:, [*self.skeleton.mirror, *background]]
-        scores: Tensor = net(maps.flip(3) if mirrored else maps)
-        return scores.flip(3) if mirrored else scores
+        return maps.flip(3)
 
 
 def semi_global_joints(skeleton: Skeleton, reading: SemiGlobal) -> tuple[int, ...]:

@@ -17,14 +17,21 @@ from torch.nn import functional
 from uprightpose.frames import image_to_map
 from uprightpose.skeletons import Skeleton
 
-Subcell = bool | Literal["quarter"]
-"""How a peak is placed between cells: a parabola, not at all, or a quarter cell (SPEC 1.5)."""
+Subcell = bool | Literal["quarter", "gaussian"]
+"""How a peak is placed between cells: a parabola, not at all, a quarter cell (SPEC 1.5), or a
+Gaussian (SPEC 6.2)."""
 
 RADIUS_SHARE = 0.15
 """Disk radius over the reference length |left shoulder - right hip| (paper, Sec. 3.4)."""
 
 MIN_RADIUS = 0.75
 """Smallest disk radius in cells, so that a disk is never empty (SPEC 1.15)."""
+
+LEAST_SCORE = 1e-6
+"""Below this a map's logarithm ends, where a Gaussian is fitted."""
+
+FLAT = -1e-12
+"""Curvature of a peak at least, so that a flat one divides by something."""
 
 
 class Decoded(NamedTuple):
@@ -49,7 +56,11 @@ def encode_gaussians(
         size: ``(h, w)`` of the maps.
         sigma: standard deviation in cells.
     """
-    return torch.exp(-_squared_distances(joints, size) / (2 * sigma**2)).nan_to_num(0.0)
+    across, down = (
+        torch.exp(-squares / (2 * sigma**2)).nan_to_num(0.0)
+        for squares in _squared_offsets(joints, size)
+    )
+    return down[..., :, None] * across[..., None, :]
 
 
 def encode_disks(
@@ -128,8 +139,10 @@ def decode(
     Args:
         maps: scores in [0, 1].
         sigma: blur in cells; 0 for none.
-        subcell: refine the position by a parabola along x and y; ``"quarter"`` shifts it by a
-            quarter cell towards the higher neighbor; ``False`` is the paper's literal reading.
+        subcell: refine the position by a parabola along x and y; ``"gaussian"`` by a paraboloid
+            through the logarithms of the nine cells about the peak, which is exact where the
+            peak is a Gaussian (DARK, SPEC 6.2); ``"quarter"`` shifts it by a quarter cell
+            towards the higher neighbor; ``False`` is the paper's literal reading.
         upsample: enlarge the maps so many times first, bilinearly: with ``subcell=False`` and
             the stride this is how the paper reads joints (SPEC 1.18).
 
@@ -139,9 +152,11 @@ def decode(
     Paper: Sec. 3.2, normalization module (Fig. 7); SPEC 1.7.
 
     Example:
-        >>> maps = encode_gaussians(torch.tensor([[[4.25, 3.0]]]), (8, 10))
+        >>> maps = encode_gaussians(torch.tensor([[[4.25, 4.0]]]), (9, 10))
         >>> decode(maps).joints
-        tensor([[[4.2267, 2.9961]]])
+        tensor([[[4.2267, 4.0000]]])
+        >>> decode(maps, subcell="gaussian").joints.round(decimals=3)
+        tensor([[[4.2500, 4.0000]]])
     """
     maps = full_precision(maps.detach())
     with torch.autocast(maps.device.type, enabled=False):  # 8 bits of mantissa bend a peak
@@ -154,9 +169,7 @@ def decode(
     x, y = best % width, best // width
     joints = torch.stack([x, y], dim=-1).to(maps.dtype)
     if subcell:
-        shift_x = _shift(flat, best, x, 1, width, subcell)
-        shift_y = _shift(flat, best, y, width, height, subcell)
-        joints = joints + torch.stack([shift_x, shift_y], dim=-1)
+        joints = joints + _shift(_around(flat, x, y, (height, width)), subcell)
     scores = maps.flatten(2).gather(2, best[..., None])[..., 0]
     return Decoded(image_to_map(joints, upsample), scores)
 
@@ -186,32 +199,68 @@ def _blur_matrix(length: int, sigma: float) -> Float[ndarray, "n n"]:
     return normed
 
 
-def _shift(
+def _around(
     flat: Float[Tensor, "b k hw"],
-    best: Tensor,
-    place: Tensor,
-    step: int,
-    length: int,
-    subcell: Subcell,
-) -> Float[Tensor, "b k"]:
-    """Return how far a peak lies beside its cell along one axis; 0 at the border."""
-    inside = (place > 0) & (place < length - 1)
-    left, here, right = (
-        flat.gather(2, (best + inside * shift)[..., None])[..., 0] for shift in (-step, 0, step)
+    x: Int[Tensor, "b k"],
+    y: Int[Tensor, "b k"],
+    size: tuple[int, int],
+) -> Float[Tensor, "b k 3 3"]:
+    """Return the nine cells about a peak; along an axis that ends there, the peak three times."""
+    columns, rows = (
+        place[..., None] + _steps(place, side) for place, side in ((x, size[1]), (y, size[0]))
     )
+    index = rows[..., :, None] * size[1] + columns[..., None, :]
+    return flat.gather(2, index.flatten(2)).view(*x.shape, 3, 3)
+
+
+def _steps(place: Int[Tensor, "b k"], side: int) -> Int[Tensor, "b k 3"]:
+    """Return -1, 0 and 1, or nothing but 0 at the border."""
+    inside = (place > 0) & (place < side - 1)
+    return inside[..., None] * torch.arange(-1, 2, device=place.device)
+
+
+def _shift(around: Float[Tensor, "b k 3 3"], subcell: Subcell) -> Float[Tensor, "b k 2"]:
+    """Return how far a peak lies beside its cell, ``(x, y)``; 0 at the border."""
+    if subcell == "gaussian":
+        return _gaussian_shift(around)
+    axes = torch.stack([around[..., 1, :], around[..., :, 1]], dim=-2)
+    low, here, high = axes.unbind(dim=-1)
     if subcell == "quarter":
-        return torch.where(inside, (right - left).sign() / 4, 0.0)
-    bend = left + right - 2 * here
-    shift = (left - right) / (2 * bend.clamp(max=-1e-12))  # the vertex of the parabola
-    return torch.where(inside, shift.clamp(-0.5, 0.5), 0.0)
+        return (high - low).sign() / 4
+    bend = (low + high - 2 * here).clamp(max=FLAT)
+    return ((low - high) / (2 * bend)).clamp(-0.5, 0.5)  # the vertex of the parabola
+
+
+def _gaussian_shift(around: Float[Tensor, "b k 3 3"]) -> Float[Tensor, "b k 2"]:
+    """Return one Newton step on the logarithm, from the peak's cell to the Gaussian's center.
+
+    Where noise makes a saddle of the nine cells, each axis steps by itself.
+    """
+    logs = around.clamp(min=LEAST_SCORE).log()
+    (corner, up, other), (left, here, right), (third, down, fourth) = (
+        row.unbind(dim=-1) for row in logs.unbind(dim=-2)
+    )
+    slope_x, slope_y = (right - left) / 2, (down - up) / 2
+    bend_x = (left + right - 2 * here).clamp(max=FLAT)
+    bend_y = (up + down - 2 * here).clamp(max=FLAT)
+    twist = ((corner - other) + (fourth - third)) / 4  # exactly 0 at a border
+    twist = torch.where(twist**2 < bend_x * bend_y, twist, 0.0)
+    area = bend_x * bend_y - twist**2
+    shift_x = (twist * slope_y - bend_y * slope_x) / area
+    shift_y = (twist * slope_x - bend_x * slope_y) / area
+    return torch.stack([shift_x, shift_y], dim=-1).clamp(-0.5, 0.5)
+
+
+def _squared_offsets(
+    joints: Float[Tensor, "b k 2"], size: tuple[int, int]
+) -> tuple[Float[Tensor, "b k w"], Float[Tensor, "b k h"]]:
+    """Return each column's and each row's squared distance from the joints."""
+    y, x = (torch.arange(side, device=joints.device, dtype=joints.dtype) for side in size)
+    return (x - joints[..., 0, None]) ** 2, (y - joints[..., 1, None]) ** 2
 
 
 def _squared_distances(
     joints: Float[Tensor, "b k 2"], size: tuple[int, int]
 ) -> Float[Tensor, "b k h w"]:
-    height, width = size
-    x = torch.arange(width, device=joints.device, dtype=joints.dtype)
-    y = torch.arange(height, device=joints.device, dtype=joints.dtype)
-    dx = (x - joints[..., 0, None]) ** 2
-    dy = (y - joints[..., 1, None]) ** 2
-    return dy[..., :, None] + dx[..., None, :]
+    across, down = _squared_offsets(joints, size)
+    return down[..., :, None] + across[..., None, :]

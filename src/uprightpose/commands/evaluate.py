@@ -45,7 +45,7 @@ def add(subcommands: Any) -> None:
     )
     parser.add_argument(
         "--reading",
-        type=Literal["parabola", "quarter", "paper"],
+        type=Literal["parabola", "gaussian", "quarter", "paper"],
         default="parabola",
         help="of joints between cells; paper: maps enlarged to the crop's pixels, highest one",
     )
