@@ -21,6 +21,7 @@ PACKAGE = ROOT / "src" / "uprightpose"
 
 LAYERS = (
     "errors",
+    "pipeline",
     "skeletons",
     "pose_types",
     "frames",
@@ -54,6 +55,7 @@ LAYERS = (
     "compactness",
     "placebos",
     "weights",
+    "inference views",
     "predict",
     "evaluate",
     "train.recipe",
@@ -72,6 +74,9 @@ LAYERS = (
     "reproduce.mpii_server reproduce.results",
     "reproduce.page reproduce.panels",
     "reproduce.experiment",
+    "bench.machine",
+    "bench.timing",
+    "bench.growth bench.prediction",
     "commands.intervals",
     "commands.data",
     "commands.predict commands.score commands.evaluate commands.train commands.reproduce",
