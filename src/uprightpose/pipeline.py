@@ -41,6 +41,7 @@ class Pipeline:
     Args:
         workers: threads; by default one per core that torch may use, at least two, so that
             one computes while another waits for a disk, and at most :data:`MOST_WORKERS`.
+        threads: cores that each works with; by default all are shared out.
         items: how many there will be, if known: no more workers than that.
         room: bytes, see :data:`ROOM`.
 
@@ -55,12 +56,19 @@ class Pipeline:
         [1, 2, 3]
     """
 
-    def __init__(self, workers: int | None = None, *, items: int = 0, room: int = ROOM) -> None:
+    def __init__(
+        self,
+        workers: int | None = None,
+        *,
+        threads: int | None = None,
+        items: int = 0,
+        room: int = ROOM,
+    ) -> None:
         """Decide how many threads; they start with the first work."""
         cores = torch.get_num_threads()
         most = workers or min(max(cores, 2), MOST_WORKERS)
         self.workers = min(most, items) if items else most
-        self.threads = max(1, cores // self.workers)
+        self.threads = threads or max(1, cores // self.workers)
         self.share = -(-items // self.workers)
         self.room = room
         self._held, self._lock = 0, threading.Lock()

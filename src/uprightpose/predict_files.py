@@ -50,6 +50,7 @@ def predict_files(
     boxes: Mapping[Path, Sequence[Box]] | None = None,
     *,
     stages: bool = False,
+    workers: int | None = None,
 ) -> Outcome:
     """Predict picture files and write the results into a folder.
 
@@ -65,6 +66,7 @@ def predict_files(
         out: an existing folder.
         boxes: people of each picture; by default each picture is one person.
         stages: also draw the stages side by side.
+        workers: threads, see :class:`~uprightpose.pipeline.Pipeline`.
 
     Raises:
         InputError: if no picture could be done, or a result cannot be written.
@@ -72,7 +74,7 @@ def predict_files(
     tally = _Tally()
     requests = ((path, None if boxes is None else boxes[path]) for path in pictures)
     names = result_names(pictures, out, stages=stages)
-    with Pipeline(items=len(pictures)) as pipeline, quiet():
+    with Pipeline(workers, items=len(pictures)) as pipeline, quiet():
         found = predictor.see(pipeline, requests)
         planned = _planned(found, pictures, names, tally, stages=stages, out=out)
         draw = partial(_draw, skeleton=predictor.skeleton)
