@@ -64,7 +64,7 @@ class TestMap:
         def work(number):
             if number == 3:
                 raise KeyError(number)
-            time.sleep(0.005)
+            time.sleep(0.01)
             done.append(number)
             return number
 
@@ -72,7 +72,7 @@ class TestMap:
 
         def run():
             with Pipeline(2) as pipeline:
-                seen.extend(pipeline.map(work, range(1000), 6))
+                seen.extend(pipeline.map(work, range(1000), 60))
 
         with pytest.raises(KeyError):
             run()

@@ -122,6 +122,24 @@ class TestBatches:
             list(predictor.predict_many(photos, [None] * 20))
 
 
+class TestDrawings:
+    def test_the_first_photo_with_people_is_drawn_before_and_after(
+        self, predictor, photos, out, monkeypatch
+    ):
+        drawn = []
+        work = predict_files_module.before_after
+
+        def noted(image, people, skeleton):
+            drawn.append(image)
+            return work(image, people, skeleton)
+
+        monkeypatch.setattr(predict_files_module, "before_after", noted)
+        boxes = {photo: [(1, 2, 20, 15)] * (n > 1) for n, photo in enumerate(photos)}
+        predict_files(predictor, photos, out, boxes)
+        (image,) = drawn
+        assert (image == read_image(photos[2])).all()
+
+
 class TestOverlap:
     def test_a_photo_is_written_before_the_last_is_read(self, predictor, photos, out, monkeypatch):
         events = []

@@ -173,14 +173,11 @@ def _stroke(
     region = canvas[low[1] : max(high[1], 0), low[0] : max(high[0], 0)]
     if not region.size:
         return
-    pixels, first = canvas.reshape(-1, 3), int(low[1]) * canvas.shape[1] + int(low[0])
     for thickness, shade, share in ((halo, HALO, 0.6 * strength), (width, color, strength)):
         mask = _line_mask((region.shape[0], region.shape[1]), ends - low, thickness)
-        inside = np.flatnonzero(mask > 0)  # a slanting line is a small part of its rectangle
-        places = first + inside + inside // mask.shape[1] * (canvas.shape[1] - mask.shape[1])
-        weight = mask.reshape(-1)[inside, None] * (share / 255)
-        under = pixels.take(places, axis=0)
-        pixels[places] = np.rint(under * (1 - weight) + np.array(shade) * weight)
+        weight = mask * np.float32(share / 255)
+        flat = np.full_like(region, shade)
+        region[:] = cv2.blendLinear(region, flat, 1 - weight, weight)
 
 
 def _line_mask(
