@@ -21,6 +21,7 @@ PACKAGE = ROOT / "src" / "uprightpose"
 
 LAYERS = (
     "errors",
+    "pipeline",
     "skeletons",
     "pose_types",
     "frames",
@@ -60,6 +61,7 @@ LAYERS = (
     "compactness",
     "placebos",
     "weights",
+    "inference views",
     "predict",
     "evaluate",
     "train.recipe",
@@ -80,10 +82,14 @@ LAYERS = (
     "reproduce.experiment",
     "bench.machine",
     "bench.timing bench.item_by_item",
-    "bench.augmentation bench.convolution bench.decoding bench.rotation bench.scoring",
+    "bench.augmentation bench.convolution bench.decoding bench.rotation bench.scoring "
+    "bench.prediction bench.growth",
+    "bench.suite",
+    "bench.report",
     "commands.intervals",
     "commands.data",
-    "commands.predict commands.score commands.evaluate commands.train commands.reproduce",
+    "commands.predict commands.score commands.evaluate commands.train commands.reproduce "
+    "commands.bench",
     "cli",
     "__main__",
 )

@@ -11,12 +11,14 @@ from PIL import Image
 from torch import nn
 
 import uprightpose.predict as predict_module
+from uprightpose.data.boxes import check_boxes
 from uprightpose.errors import InputError
 from uprightpose.frames import Crop
 from uprightpose.model import PoseNet
-from uprightpose.predict import Predictor, angle_in_degrees, check_boxes, load, view_box
+from uprightpose.predict import Predictor, load
 from uprightpose.refine import BodyRefiner, LimbRefiner
 from uprightpose.skeletons import COCO, LSP
+from uprightpose.views import angle_in_degrees, view_box
 from uprightpose.weights import Settings, build, save_weights
 
 SIZE, STRIDE = 64, 4
@@ -128,7 +130,7 @@ class TestJointsComeBack:
         image = picture_with_dots(120, 200, (40.0, 60.0), (150.0, 30.0), 5)
         boxes = [(30 + i, 40, 40 + i, 40) for i in range(7)]
         alone = [dots.predict(image, [box])[0].joints for box in boxes]
-        monkeypatch.setattr(predict_module, "BATCH", 3)
+        monkeypatch.setattr(dots.network, "batch", 3)
         together = [person.joints for person in dots.predict(image, np.array(boxes))]
         assert_allclose(together, alone, atol=1e-4)
 

@@ -175,8 +175,9 @@ def _stroke(
         return
     for thickness, shade, share in ((halo, HALO, 0.6 * strength), (width, color, strength)):
         mask = _line_mask((region.shape[0], region.shape[1]), ends - low, thickness)
-        weight = mask[..., None] * (share / 255)
-        region[:] = np.rint(region * (1 - weight) + np.array(shade) * weight)
+        weight = mask * np.float32(share / 255)
+        flat = np.full_like(region, shade)
+        region[:] = cv2.blendLinear(region, flat, 1 - weight, weight)
 
 
 def _line_mask(

@@ -4,43 +4,29 @@ The way of one person: box -> square crop (letter-boxed) -> score maps -> cells 
 -> picture pixels. Each arrow has its inverse in :mod:`uprightpose.frames`.
 """
 
-import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import repeat
+from operator import length_hint
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
 from numpy import ndarray
 
-from uprightpose.data.boxes import Box
-from uprightpose.data.images import crop_image, read_image
-from uprightpose.data.lsp import square_about
 from uprightpose.data.person import Person
 from uprightpose.errors import InputError
-from uprightpose.frames import (
-    Crop,
-    apply_affine,
-    invert_affine,
-    map_to_image,
-    whole_image_box,
-)
-from uprightpose.metrics import body_angle
-from uprightpose.model import STAGES, PoseNet, decode_stage
-from uprightpose.normalize import MIN_LENGTH, MIN_SCORE
+from uprightpose.frames import Crop
+from uprightpose.inference import Network, Options
+from uprightpose.model import STAGES, PoseNet
+from uprightpose.pipeline import Pipeline
 from uprightpose.score_maps import Decoded
 from uprightpose.skeletons import Skeleton
+from uprightpose.views import Request, Seen, View, gather, people_of, read_view
 from uprightpose.weights import load_weights
 
 SHIPPED = {"compact": Path(__file__).parent / "shipped" / "compact.safetensors"}
 """Weights in the package, by name."""
-
-BATCH = 16
-"""People per pass through the network; bounds memory, not the number of people."""
-
-LONGEST_SIDE = 1e5
-"""Pixels: longer boxes are no people, and their crops no longer have numbers."""
 
 
 def load(
@@ -48,6 +34,7 @@ def load(
     device: str | torch.device | None = "auto",
     *,
     skeleton: Skeleton | None = None,
+    **options: Unpack[Options],
 ) -> "Predictor":
     """Load a network that is ready to predict.
 
@@ -56,15 +43,17 @@ def load(
             by training.
         device: e.g. ``"cpu"`` or ``"cuda:1"``; ``"auto"`` or ``None`` takes a GPU if there is.
         skeleton: refuse weights of another skeleton than this.
+        **options: ``precision``, ``compile`` and ``batch``, see
+            :class:`~uprightpose.inference.Options`.
 
     Raises:
         InputError: if the weights are missing, damaged or of another skeleton, or there is no
-            such device.
+            such device, precision or batch.
     """
     chosen = choose_device(device)
     model, settings = load_weights(weights_file(weights), skeleton)
     try:
-        return Predictor(model, settings.crop, chosen)
+        return Predictor(model, settings.crop, chosen, **options)
     except (RuntimeError, AssertionError) as error:  # no CUDA here, or no such card
         raise InputError(f"cannot use device {device}: {str(error).splitlines()[0]}") from error
 
@@ -93,20 +82,27 @@ class Predictor:
         model: chain of detector, body and limb refinement; later stages may be absent.
         crop: how it was trained to see a person, or just the side of its square crops in pixels.
         device: where it runs.
+        **options: see :class:`~uprightpose.inference.Options`.
 
     Attributes:
-        model: the network, in evaluation mode, on the device.
+        model: the network, in evaluation mode, on the device, channels-last.
+        network: decodes crops with it.
         skeleton: whose joints it finds.
         stages: the names of the stages it has, in order.
     """
 
     def __init__(
-        self, model: PoseNet, crop: Crop | int, device: torch.device | Literal["cpu"] = "cpu"
+        self,
+        model: PoseNet,
+        crop: Crop | int,
+        device: torch.device | Literal["cpu"] = "cpu",
+        **options: Unpack[Options],
     ) -> None:
         """Move the network to the device."""
         self.device = torch.device(device)
-        self.model = model.to(self.device).eval()
         self.crop = Crop(crop) if isinstance(crop, int) else crop
+        self.network = Network(model, self.device, self.crop.size, **options)
+        self.model = self.network.model
         self.skeleton = model.skeleton
         has = (True, model.body is not None, model.limbs is not None)
         self.stages = tuple(stage for stage, there in zip(STAGES, has, strict=True) if there)
@@ -146,163 +142,106 @@ class Predictor:
         """
         return self._predict(image, boxes, self.stages)
 
+    def predict_many(
+        self,
+        images: Iterable[ndarray | str | Path],
+        boxes: Iterable[Sequence[Any] | ndarray | None] | None = None,
+    ) -> Iterator[list[Person]]:
+        """Yield the people of each picture, of any number of pictures, in order.
+
+        Faster than :meth:`predict` in a loop: pictures are read ahead, and people of several
+        pictures go through the network together. What a person's joints are does not depend
+        on the others, up to rounding. Some pictures are in memory at a time, never all. While
+        results are asked for, OpenCV's number of threads is lowered in this process.
+
+        Args:
+            images: as in :meth:`predict`.
+            boxes: one entry per picture, as there; by default each picture is one person.
+
+        Raises:
+            InputError: as there, in the place of the picture; no more are done after it.
+
+        Example:
+            >>> model = load(device="cpu")
+            >>> pictures = (np.zeros((60, 80, 3), np.uint8) for _ in range(3))
+            >>> [len(people) for people in model.predict_many(pictures)]
+            [1, 1, 1]
+        """
+        requests = zip(images, repeat(None) if boxes is None else boxes, strict=boxes is not None)
+        with Pipeline(items=length_hint(images)) as pipeline:
+            for seen in self.see(pipeline, requests, self.stages[-1:]):
+                if isinstance(seen, InputError):
+                    raise seen
+                yield seen.last
+
+    def see(
+        self, pipeline: Pipeline, requests: Iterable[Request], stages: Sequence[str] | None = None
+    ) -> Iterator[Seen | InputError]:
+        """Yield each picture with its people, or why it cannot be done, as steps of a pipeline.
+
+        Args:
+            pipeline: whose threads read, and run the network.
+            requests: picture or path, and boxes, as in :meth:`predict`.
+            stages: whose joints are wanted; by default all that the network has.
+        """
+        stages = stages or self.stages
+        batch = min(self.network.batch, pipeline.share or self.network.batch)
+        on_cpu = self.device.type == "cpu"
+
+        def read(request: Request) -> View | InputError:
+            try:
+                view = read_view(*request, self.crop)
+            except InputError as error:
+                return error
+            if not isinstance(request[0], ndarray):
+                pipeline.hold(view.image, view.image.nbytes)
+            return view
+
+        def run(views: list[View | InputError]) -> list[Seen | InputError]:
+            return self._seen(views, stages)
+
+        views = pipeline.map(read, requests, ahead=batch + pipeline.workers)
+        batches = gather(views, batch, pipeline.has_room)
+        for seen in pipeline.map(run, batches, ahead=(pipeline.workers if on_cpu else 1) + 1):
+            seen.reverse()
+            while seen:  # handed over one by one, kept here no longer
+                yield seen.pop()
+
     def _predict(
         self,
         image: ndarray | str | Path,
         boxes: Sequence[Any] | ndarray | None,
         stages: Sequence[str],
     ) -> dict[str, list[Person]]:
-        picture = _picture(image)
-        size = (picture.shape[0], picture.shape[1])
-        if boxes is None:
-            people = [whole_image_box(size)]
-            views = people
-        else:
-            people = check_boxes(boxes, size)
-            views = [view_box(box) for box in people]
-        if not people:
-            return {stage: [] for stage in stages}
-        matrices = [self.crop.matrix(view) for view in views]
-        crops = np.stack([crop_image(picture, matrix, self.crop.size) for matrix in matrices])
-        return {
-            stage: [
-                self._person(joints, scores, box, matrix)
-                for joints, scores, box, matrix in zip(
-                    found.joints.double().numpy(),
-                    found.scores.double().numpy(),
-                    people,
-                    matrices,
-                    strict=True,
-                )
-            ]
-            for stage, found in self._decode_all(crops, stages).items()
-        }
+        (seen,) = self._seen([read_view(image, boxes, self.crop)], stages)
+        assert not isinstance(seen, InputError)
+        return seen.people
 
-    def _decode_all(
-        self, crops: UInt8[ndarray, "n s s 3"], stages: Sequence[str]
-    ) -> dict[str, Decoded]:
-        """Return each stage's joints ``(n, k, 2)`` in cells, and scores, on the CPU."""
-        found = [
-            self._decode(crops[start : start + BATCH], stages)
-            for start in range(0, len(crops), BATCH)
-        ]
-        return {
-            stage: Decoded(
-                torch.cat([one[stage].joints for one in found]),
-                torch.cat([one[stage].scores for one in found]),
-            )
-            for stage in stages
-        }
+    def _seen(
+        self, views: Sequence[View | InputError], stages: Sequence[str]
+    ) -> list[Seen | InputError]:
+        """Run the network on the people of several pictures at once."""
+        crops = [view.crops for view in views if isinstance(view, View)]
+        found: dict[str, Decoded] = {}
+        if sum(map(len, crops)):
+            found = self.network(np.concatenate(crops), stages)
+        seen: list[Seen | InputError] = []
+        start = 0
+        for view in views:
+            if isinstance(view, InputError):
+                seen.append(view)
+                continue
+            own = slice(start, start := start + len(view.crops))
+            seen.append(Seen(view.image, {s: self._people(view, found, s, own) for s in stages}))
+        return seen
 
-    @torch.inference_mode()
-    def _decode(
-        self, crops: UInt8[ndarray, "n s s 3"], stages: Sequence[str]
-    ) -> dict[str, Decoded]:
-        images = torch.from_numpy(crops).to(self.device).permute(0, 3, 1, 2).float()
-        outputs = self.model(images, last=stages[-1])
-        found = {}
-        for stage in stages:
-            decoded = decode_stage(outputs, stage)
-            assert decoded is not None, stage  # self.stages names what is there
-            found[stage] = Decoded(decoded.joints.cpu(), decoded.scores.cpu())
-        return found
-
-    def _person(
-        self,
-        cells: Float[ndarray, "k 2"],
-        scores: Float[ndarray, " k"],
-        box: Box,
-        matrix: Float[ndarray, "2 3"],
-    ) -> Person:
-        pixels = map_to_image(cells, self.model.stride)
-        return Person(
-            joints=apply_affine(invert_affine(matrix), pixels),
-            scores=scores,
-            box=box,
-            score=float(scores.mean()),
-            body_angle=angle_in_degrees(cells, scores, self.skeleton),
-        )
-
-
-def check_boxes(boxes: Sequence[Any] | ndarray, size: tuple[int, int]) -> list[Box]:
-    """Return given boxes as tuples of four numbers.
-
-    Args:
-        boxes: ``(x, y, w, h)`` each, in edge coordinates.
-        size: ``(h, w)`` of the picture.
-
-    Raises:
-        InputError: naming the first box that is none, is not finite, has no area, is longer
-            than :data:`LONGEST_SIDE`, or lies entirely outside the picture.
-
-    Example:
-        >>> check_boxes([(10, -5, 20, 30)], (100, 100))
-        [(10.0, -5.0, 20.0, 30.0)]
-    """
-    return [_box(box, size, f"box {number} of {len(boxes)}") for number, box in enumerate(boxes, 1)]
-
-
-def view_box(box: Box) -> Box:
-    """Return the square about a person's tight box that shows them as in training (SPEC 1.18).
-
-    Example:
-        >>> x, y, width, height = view_box((10.0, 0.0, 20.0, 75.6))
-        >>> round(x, 3), round(y, 3), round(width, 3), round(height, 3)
-        (-30.0, -12.2, 100.0, 100.0)
-    """
-    edges = np.array(box, dtype=np.float64)
-    return square_about(edges[:2], edges[:2] + edges[2:])
-
-
-def angle_in_degrees(
-    joints: Float[ndarray, "k 2"], scores: Float[ndarray, " k"], skeleton: Skeleton
-) -> float | None:
-    """Return the body angle, see :class:`~uprightpose.data.person.Person`.
-
-    Args:
-        joints: cells.
-        scores: of the same joints.
-        skeleton: names torso and neck.
-
-    Returns:
-        Degrees, or ``None`` where body normalization finds no angle either (SPEC 1.8).
-    """
-    torso, neck = list(skeleton.torso), list(skeleton.neck)
-    axis = joints[neck].mean(axis=0) - joints[torso].mean(axis=0)
-    if not (scores[[*torso, *neck]].min() >= MIN_SCORE and np.hypot(*axis) >= MIN_LENGTH):
-        return None
-    return math.degrees(body_angle(joints[None], skeleton)[0])
-
-
-def _box(box: Any, size: tuple[int, int], name: str) -> Box:
-    try:
-        values = [float(value) for value in box]
-    except (TypeError, ValueError):
-        raise InputError(f"{name}: expected four numbers (x, y, w, h), found {box!r}") from None
-    if len(values) != 4:
-        raise InputError(f"{name}: expected four numbers (x, y, w, h), found {len(values)}: {box}")
-    x, y, width, height = values
-    name = f"{name} ({x:g}, {y:g}, {width:g}, {height:g})"
-    if not all(map(math.isfinite, values)):
-        raise InputError(f"{name}: expected finite numbers (x, y, w, h)")
-    if width <= 0 or height <= 0 or not 1 <= max(width, height) <= LONGEST_SIDE:
-        raise InputError(f"{name}: expected w and h above 0, the longer of 1 to 100000 pixels")
-    if x >= size[1] or y >= size[0] or x + width <= 0 or y + height <= 0:
-        raise InputError(f"{name}: lies outside the picture of {size[1]} x {size[0]} pixels")
-    return (x, y, width, height)
-
-
-def _picture(image: ndarray | str | Path) -> UInt8[ndarray, "h w 3"]:
-    """Return a picture as contiguous RGB, read from its file if a path is given."""
-    if isinstance(image, str | Path):
-        return read_image(Path(image))
-    found = f"{image.dtype} {image.shape}" if isinstance(image, ndarray) else type(image).__name__
-    right = isinstance(image, ndarray) and image.ndim == 3 and image.shape[2] == 3 and image.size
-    if not right or image.dtype != np.uint8:
-        raise InputError(
-            f"expected an RGB picture as a uint8 array (h, w, 3) or its path, found {found}"
-        )
-    return np.ascontiguousarray(image)
+    def _people(
+        self, view: View, found: dict[str, Decoded], stage: str, own: slice
+    ) -> list[Person]:
+        if not view.boxes:
+            return []
+        decoded = Decoded(found[stage].joints[own], found[stage].scores[own])
+        return people_of(view, decoded, self.model.stride, self.skeleton)
 
 
 def choose_device(device: str | torch.device | None) -> torch.device:

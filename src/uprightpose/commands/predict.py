@@ -1,5 +1,7 @@
 """``uprightpose predict``: photos -> joints and pictures of them."""
 
+import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,23 @@ def add(subcommands: Any) -> None:
     parser.add_argument(
         "--device", type=str, default="auto", help="auto (a GPU if there is one), cpu, cuda, ..."
     )
+    parser.add_argument(
+        "--precision",
+        choices=("float32", "bf16"),
+        default="float32",
+        help="bf16 is for processors and GPUs that compute in it; others are far slower with it",
+    )
+    parser.add_argument(
+        "--compile",
+        action="store_true",
+        help="let torch.compile build the network, which takes a minute (for very many photos)",
+    )
+    parser.add_argument(
+        "--batch",
+        type=int,
+        metavar="N",
+        help="people at a time in the network; by default what is fast and fits into memory",
+    )
     subcommands.add_subcommand("predict", parser, help="photos -> joints and pictures of them")
 
 
@@ -59,7 +78,16 @@ def run(arguments: Namespace) -> int:
     from uprightpose.predict import load
     from uprightpose.predict_files import predict_files
 
-    predictor = load(arguments.weights, arguments.device)
+    with warnings.catch_warnings(record=True) as said:
+        predictor = load(
+            arguments.weights,
+            arguments.device,
+            precision=arguments.precision,
+            compile=arguments.compile,
+            batch=arguments.batch,
+        )
+    for warning in said:
+        print(f"uprightpose: warning: {warning.message}", file=sys.stderr)
     outcome = predict_files(predictor, pictures, out, boxes, stages=arguments.stages)
     print(f"done: {_count(outcome.pictures, 'photo')}, {_count(outcome.people, 'person')}")
     if outcome.without_boxes:

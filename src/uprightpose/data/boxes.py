@@ -1,15 +1,22 @@
-"""Read given person boxes from a COCO JSON file (``--boxes``)."""
+"""Given person boxes: read from a COCO JSON file (``--boxes``), and checked."""
 
 import json
 import math
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from numpy import ndarray
 
 from uprightpose.errors import InputError
 
 Box = tuple[float, float, float, float]
 """``(x, y, w, h)`` in edge coordinates: a whole picture is ``(0, 0, w, h)``, as in COCO."""
+
+
+LONGEST_SIDE = 1e5
+"""Pixels: longer boxes are no people, and their crops no longer have numbers."""
 
 
 def read_boxes(path: Path, pictures: Sequence[Path]) -> dict[Path, list[Box]]:
@@ -48,6 +55,28 @@ def read_boxes(path: Path, pictures: Sequence[Path]) -> dict[Path, list[Box]]:
     return {picture: boxes.get(picture.name, []) for picture in pictures}
 
 
+def check_boxes(boxes: Sequence[Any] | ndarray, size: tuple[int, int], name: str = "") -> list[Box]:
+    """Return given boxes as tuples of four numbers.
+
+    Args:
+        boxes: ``(x, y, w, h)`` each, in edge coordinates.
+        size: ``(h, w)`` of the picture.
+        name: begins the error.
+
+    Raises:
+        InputError: naming the first box that is none, is not finite, has no area, is longer
+            than :data:`LONGEST_SIDE`, or lies entirely outside the picture.
+
+    Example:
+        >>> check_boxes([(10, -5, 20, 30)], (100, 100))
+        [(10.0, -5.0, 20.0, 30.0)]
+    """
+    return [
+        _checked(box, size, f"{name}box {number} of {len(boxes)}")
+        for number, box in enumerate(boxes, 1)
+    ]
+
+
 def _load(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -83,12 +112,31 @@ def _box(annotation: dict[str, Any], path: Path) -> Box:
 
 def _check_match(path: Path, names: list[str], pictures: Sequence[Path]) -> None:
     wanted = [picture.name for picture in pictures]
-    if not set(wanted) & set(names):
+    often = [Counter(names), Counter(wanted)]
+    if not often[0].keys() & often[1].keys():
         raise InputError(
             f"{path}: expected boxes of {wanted[0]}{' ...' if len(wanted) > 1 else ''}, found "
             f"none of the pictures among its {len(names)} images: names must agree"
         )
-    for listed, place in ((names, f"{path}"), (wanted, "the given pictures")):
-        twice = sorted({name for name in wanted if name in names and listed.count(name) > 1})
+    for listed, place in zip(often, (f"{path}", "the given pictures"), strict=True):
+        twice = sorted(name for name in often[0].keys() & often[1].keys() if listed[name] > 1)
         if twice:
             raise InputError(f"{path}: cannot tell boxes apart, {twice[0]} is twice in {place}")
+
+
+def _checked(box: Any, size: tuple[int, int], name: str) -> Box:
+    try:
+        values = [float(value) for value in box]
+    except (TypeError, ValueError):
+        raise InputError(f"{name}: expected four numbers (x, y, w, h), found {box!r}") from None
+    if len(values) != 4:
+        raise InputError(f"{name}: expected four numbers (x, y, w, h), found {len(values)}: {box}")
+    x, y, width, height = values
+    name = f"{name} ({x:g}, {y:g}, {width:g}, {height:g})"
+    if not all(map(math.isfinite, values)):
+        raise InputError(f"{name}: expected finite numbers (x, y, w, h)")
+    if width <= 0 or height <= 0 or not 1 <= max(width, height) <= LONGEST_SIDE:
+        raise InputError(f"{name}: expected w and h above 0, the longer of 1 to 100000 pixels")
+    if x >= size[1] or y >= size[0] or x + width <= 0 or y + height <= 0:
+        raise InputError(f"{name}: lies outside the picture of {size[1]} x {size[0]} pixels")
+    return (x, y, width, height)

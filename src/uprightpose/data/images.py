@@ -44,13 +44,13 @@ def decode_image(data: UInt8[ndarray, " n"], name: str = "picture") -> UInt8[nda
     if kind and not _ENDS[kind](content):
         raise InputError(f"{name}: the {kind} is truncated; its end is missing, copy it again")
     try:
-        with _quiet():
+        with quiet():
             image = cv2.imdecode(data, cv2.IMREAD_COLOR)
     except cv2.error:
         image = None
     if image is None:
         raise InputError(f"{name}: is no picture that can be decoded (JPEG, PNG, WebP, TIFF, BMP)")
-    return np.ascontiguousarray(image[:, :, ::-1])
+    return _swapped(image)
 
 
 def find_pictures(paths: Iterable[Path]) -> list[Path]:
@@ -79,7 +79,7 @@ def write_image(path: Path, image: UInt8[ndarray, "h w 3"]) -> None:
         InputError: if the file cannot be written.
     """
     quality = [cv2.IMWRITE_JPEG_QUALITY, 95] if path.suffix.lower() in (".jpg", ".jpeg") else []
-    _, data = cv2.imencode(path.suffix, np.ascontiguousarray(image[:, :, ::-1]), quality)
+    _, data = cv2.imencode(path.suffix, _swapped(image), quality)
     write_whole(path, data.tobytes())
 
 
@@ -112,6 +112,12 @@ def crop_image(
         borderValue=MEAN_COLOR,
     )
     return crop.astype(np.uint8, copy=False)
+
+
+def _swapped(image: UInt8[ndarray, "h w 3"]) -> UInt8[ndarray, "h w 3"]:
+    """Return RGB as OpenCV's BGR, or the other way round."""
+    swapped: UInt8[ndarray, "h w 3"] = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    return swapped
 
 
 def _listed(folder: Path) -> list[Path]:
@@ -162,8 +168,12 @@ _JPEG_MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd7\xff])", re.DOTALL)
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep OpenCV's log off the terminal: what it has to say is in our error."""
+def quiet() -> Iterator[None]:
+    """Keep OpenCV's log off the terminal: what it has to say is in our error.
+
+    The level is the whole process's: where several threads read, hold this about them all, or
+    one may bring back the silence of another for good.
+    """
     level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:
         yield

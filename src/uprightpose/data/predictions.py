@@ -4,13 +4,16 @@
 """
 
 import json
+import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryFile
+from typing import Any, BinaryIO
 
 from uprightpose.data.person import Person
-from uprightpose.data.writing import write_whole
+from uprightpose.data.writing import whole_file
 from uprightpose.skeletons import Skeleton
 
 PERSON = 1
@@ -33,7 +36,9 @@ class Prediction:
 
 
 def write_predictions(path: Path, predictions: Iterable[Prediction], skeleton: Skeleton) -> None:
-    """Write ``images``, ``categories`` and ``annotations`` of COCO keypoints.
+    """Write ``images``, ``categories`` and ``annotations`` of COCO keypoints, one by one.
+
+    Nothing is kept in memory: annotations, which stand last, wait in a file of their own.
 
     Beyond COCO, the third number of a keypoint is its score, and an annotation has ``score``
     and ``body_angle`` (degrees, or null; see :class:`Person`). Pixels are 0-based, of the
@@ -42,20 +47,28 @@ def write_predictions(path: Path, predictions: Iterable[Prediction], skeleton: S
     Raises:
         InputError: if the file cannot be written.
     """
-    images: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
-    for number, prediction in enumerate(predictions, 1):
-        height, width = prediction.size
-        image = {"id": number, "file_name": prediction.file_name, "width": width, "height": height}
-        images.append(image)
-        for person in prediction.people:
-            annotations.append(_annotation(person, len(annotations) + 1, number))
-    content = {
-        "images": images,
-        "categories": [category(skeleton)],
-        "annotations": annotations,
-    }
-    write_whole(path, json.dumps(content, allow_nan=False).encode())
+    ids = count(1)
+    with whole_file(path) as file, TemporaryFile(dir=path.parent) as annotations:
+        file.write(b'{"images": [')
+        for number, prediction in enumerate(predictions, 1):
+            height, width = prediction.size
+            name = prediction.file_name
+            image = {"id": number, "file_name": name, "width": width, "height": height}
+            _append(file, image, first=number == 1)
+            for person, own in zip(prediction.people, ids, strict=False):
+                _append(annotations, _annotation(person, own, number), first=own == 1)
+        file.write(b'], "categories": ')
+        file.write(json.dumps([category(skeleton)]).encode())
+        file.write(b', "annotations": [')
+        annotations.seek(0)
+        shutil.copyfileobj(annotations, file)
+        file.write(b"]}")
+
+
+def _append(file: BinaryIO, value: dict[str, Any], *, first: bool) -> None:
+    """Write one more value of a list, as ``json.dumps`` writes a whole one."""
+    text = json.dumps(value, allow_nan=False)
+    file.write((text if first else f", {text}").encode())
 
 
 def category(skeleton: Skeleton) -> dict[str, Any]:

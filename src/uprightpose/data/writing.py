@@ -1,8 +1,11 @@
 """Files that are there whole or not at all."""
 
 import os
-from contextlib import suppress
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from uprightpose.errors import InputError
 
@@ -13,14 +16,30 @@ def write_whole(path: Path, content: bytes) -> None:
     Raises:
         InputError: if it cannot be written; what was there before stays.
     """
-    partial = path.with_name(f".{os.getpid()}.partial")
+    with whole_file(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """Open a file beside its place for writing; it is moved there when all has gone well.
+
+    Raises:
+        InputError: if it cannot be written; what was there before stays, as it does after any
+            other error.
+    """
+    partial = path.with_name(f".{os.getpid()}.{threading.get_ident()}.partial")
     try:
-        partial.write_bytes(content)
+        with partial.open("wb") as file:
+            yield file
         partial.replace(path)
-    except OSError as error:
+    except BaseException as error:
         with suppress(OSError):
             partial.unlink()
-        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
+        if isinstance(error, OSError):
+            reason = error.strerror or error
+            raise InputError(f"{path}: cannot be written ({reason})") from error
+        raise
 
 
 def make_folder(folder: Path) -> None:
