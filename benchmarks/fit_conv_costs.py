@@ -2,7 +2,8 @@
 
     python benchmarks/fit_conv_costs.py
 
-Times direct convolutions and those by Fourier transforms over sizes that refinement meets, each
+Times direct convolutions (channels last, as in prediction and training) and those by Fourier
+transforms over sizes that refinement meets, each
 alone and with gradients, and prints the seconds per unit of work that explain them best, in
 relative error. Then it says how much would be lost by going by the model.
 """
@@ -49,13 +50,17 @@ def measured(task: Task) -> list[tuple[str, Costs, float]]:
     learning = (maps.clone().requires_grad_(), weight.clone().requires_grad_())
     found: list[tuple[str, Costs, float]] = []
 
-    def learn(function: Callable[[], torch.Tensor]) -> Callable[[], object]:
-        return lambda: torch.autograd.grad(function(), learning, goal)
+    def learn(
+        function: Callable[[], torch.Tensor], inputs: tuple[torch.Tensor, ...] = learning
+    ) -> Callable[[], object]:
+        return lambda: torch.autograd.grad(function(), inputs, goal)
 
+    last = [each.contiguous(memory_format=torch.channels_last) for each in (maps, weight)]
     with torch.no_grad():
-        time_direct = fastest(lambda: functional.conv2d(maps, weight, padding=pad))
+        time_direct = fastest(lambda: functional.conv2d(*last, padding=pad))
     found.append(("direct", direct_work(task), time_direct))
-    trains = learn(lambda: functional.conv2d(*learning, padding=pad))
+    learning_last = tuple(each.detach().requires_grad_() for each in last)
+    trains = learn(lambda: functional.conv2d(*learning_last, padding=pad), learning_last)
     found.append(("direct learns", direct_work(task, learns=True), fastest(trains)))
     for kept, learns in ((True, False), (False, True)):
         kind = "fft learns" if learns else "fft"

@@ -23,14 +23,14 @@ FAULTS = {
     ),
     "side": (
         "data/augment.py",
-        "return moved[list(mirror)] if np.linalg.det(matrix[:, :2]) < 0 else moved",
+        "return exchange_sides(moved, np.linalg.det(matrices[:, :, :2]) < 0, mirror)",
         "return moved",
         "data/test_augment.py::TestMoveJoints::test_flip_swaps_sides",
     ),
     "height and width": (
         "normalize.py",
-        "height, width = size or (maps.shape[-2], maps.shape[-1])",
-        "width, height = size or (maps.shape[-2], maps.shape[-1])",
+        "[:, None] for side in size)",
+        "[:, None] for side in size[::-1])",
         "test_normalize.py::TestRotateMaps::test_a_quarter_turn_is_rot90",
     ),
     "half a pixel": (

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from uprightpose.data.person import Person
     from uprightpose.errors import InputError
+    from uprightpose.large_conv import LargeConv2d
     from uprightpose.model import PoseNet
     from uprightpose.normalize import (
         Rotation,
@@ -33,6 +34,7 @@ __all__ = [
     "BodyRefiner",
     "FramedMaps",
     "InputError",
+    "LargeConv2d",
     "Limb",
     "LimbRefiner",
     "Person",
@@ -55,6 +57,7 @@ __all__ = [
 _NAMES = {
     "data.person": "Person",
     "errors": "InputError",
+    "large_conv": "LargeConv2d",
     "model": "PoseNet",
     "normalize": "Rotation body_rotation limb_rotation rotate_joints rotate_maps",
     "predict": "Predictor load",

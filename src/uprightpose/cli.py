@@ -17,7 +17,7 @@ from typing import Any
 
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
-from uprightpose.commands import data, evaluate, predict, reproduce, score, train
+from uprightpose.commands import bench, data, evaluate, predict, reproduce, score, train
 from uprightpose.errors import InputError
 
 
@@ -118,5 +118,6 @@ _COMMANDS: dict[str, tuple[Callable[[Any], None], Callable[[Namespace], int | No
         ("train", train),
         ("data", data),
         ("reproduce", reproduce),
+        ("bench", bench),
     )
 }

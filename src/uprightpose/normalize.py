@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from uprightpose.frames import HALF
 from uprightpose.score_maps import full_precision
 from uprightpose.skeletons import Limb
 
@@ -189,32 +190,34 @@ def rotate_maps(
     Paper: Sec. 3.2, Eq. 1; SPEC 1.8, 1.12, 1.13.
     """
     values = full_precision(maps)
-    own = (maps.shape[-2], maps.shape[-1])
-    x, y = _sources(rotation, size or own, values)
     padded = _padded(values)
-    grid = torch.stack([_normed(x, padded.shape[-1]), _normed(y, padded.shape[-2])], dim=-1)
+    height, width = padded.shape[-2:]
+    grid = _grid(rotation, size or (maps.shape[-2], maps.shape[-1]), (height, width), values)
     turned = functional.grid_sample(padded, grid, padding_mode="zeros", align_corners=False)
     if background:
-        inside = _inside(x, own[1]) * _inside(y, own[0])
+        x, y = grid.unbind(dim=-1)
+        inside = _inside(x, width, maps.shape[-1]) * _inside(y, height, maps.shape[-2])
         turned[:, -1] += 1 - inside
     return turned.to(maps.dtype)
 
 
-def _sources(
-    rotation: Rotation, size: tuple[int, int], like: Tensor
-) -> tuple[Float[Tensor, "b i j"], Float[Tensor, "b i j"]]:
-    """Return where each cell of the result lies in the maps: ``R x + (t - R c)``, x and y.
+def _grid(
+    rotation: Rotation, size: tuple[int, int], source: tuple[int, int], like: Tensor
+) -> Float[Tensor, "b i j 2"]:
+    """Return where each cell of the result lies in the maps, as ``grid_sample`` counts.
 
-    In this order the identity keeps whole cells whole.
+    That is ``R x + (t - R c)``, with -1 and 1 at the outer edges of ``source``: what a column
+    adds and what a row adds. In this order the identity keeps whole cells whole.
     """
     back = rotation.inverse()
     angle, center, target = (v.detach().to(like) for v in (back.angle, back.center, back.target))
-    shift = target - _linear(center, angle)
+    y, x = (torch.arange(side, device=like.device, dtype=like.dtype)[:, None] for side in size)
     cos, sin = angle.cos()[:, None], angle.sin()[:, None]
-    y, x = (torch.arange(side, device=like.device, dtype=like.dtype) for side in size)
-    source_x = (cos * x + shift[:, :1])[:, None] - (sin * y)[:, :, None]
-    source_y = (sin * x + shift[:, 1:])[:, None] + (cos * y)[:, :, None]
-    return source_x, source_y
+    shift = target - _linear(center, angle)
+    cells = like.new_tensor([source[1], source[0]])
+    columns = torch.stack([cos, sin], dim=-1) * x + shift[:, None]
+    rows = torch.stack([-sin, cos], dim=-1) * y * (2 / cells)
+    return (columns * (2 / cells) + (1 / cells - 1))[:, None] + rows[:, :, None]
 
 
 def _padded(maps: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c _ _"]:
@@ -227,14 +230,16 @@ def _padded(maps: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c _ _"]:
     return functional.pad(maps, (0, beside, 0, below)) if below or beside else maps
 
 
-def _normed(cells: Float[Tensor, "b i j"], side: int) -> Float[Tensor, "b i j"]:
-    """Return cells as ``grid_sample`` counts them: -1 and 1 are the map's outer edges."""
-    return cells * (2 / side) + (1 / side - 1)
+def _inside(places: Float[Tensor, "b i j"], side: int, own: int) -> Float[Tensor, "b i j"]:
+    """Return how much of a bilinear reading comes from the map along one axis, 0 to 1.
 
-
-def _inside(cells: Float[Tensor, "b i j"], side: int) -> Float[Tensor, "b i j"]:
-    """Return how much of a bilinear reading comes from the map along one axis, 0 to 1."""
-    return torch.minimum(cells + 1, side - cells).clamp(0, 1)
+    Args:
+        places: of :func:`_grid`.
+        side: cells from -1 to 1.
+        own: cells of the map.
+    """
+    edge = (places + 1) * (side / 2)
+    return torch.minimum(edge + HALF, own + HALF - edge).clamp(0, 1)
 
 
 def _linear(points: Float[Tensor, "b 2"], angle: Float[Tensor, " b"]) -> Float[Tensor, "b 2"]:

@@ -23,7 +23,7 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("UPRIGHTPOSE_DATA", raising=False)
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_cases_run(case: Callable[[int], Comparison]) -> None:
     outcome = compare(case(1), MACHINE, rounds=1)
     assert set(outcome.timings) == set(outcome.comparison.contenders)

@@ -56,7 +56,7 @@ class TestPredictPhotos:
 
 
 class TestParts:
-    @pytest.mark.parametrize("case", prediction.CASES[1:])
+    @pytest.mark.parametrize("case", list(prediction.CASES.values())[1:])
     def test_outputs_agree(self, case):
         outcome = compare(case(threads=1), MACHINE, rounds=1)
         assert "equal to" in outcome.agreement or "agree to" in outcome.agreement

@@ -18,7 +18,7 @@ def machine():
     return measure_machine(torch.get_num_threads())
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_contenders_agree_and_are_timed(case, machine):
     comparison = case(machine.threads)
     outcome = compare(comparison, machine, rounds=1)
@@ -28,7 +28,7 @@ def test_contenders_agree_and_are_timed(case, machine):
     assert set(comparison.bars) <= {*comparison.contenders, *comparison.missing}
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_a_wrong_contender_is_caught(case, machine):
     comparison = case(machine.threads)
     name = list(comparison.contenders)[1]

@@ -18,7 +18,7 @@ from uprightpose.errors import InputError
 MACHINE = Machine("none", 1, 1, 0.0, 1.0, 1.0, {})
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_contenders_agree(case):
     comparison = case(1, people=301)
     outcome = compare(comparison, MACHINE, rounds=1)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from uprightpose.bench.item_by_item import stack_items
-from uprightpose.bench.timing import Comparison
+from uprightpose.bench.timing import Cases, Comparison
 from uprightpose.data.augment import Augmentation, Draws, augmented_matrices
 from uprightpose.data.background import in_background
 from uprightpose.data.folders import read_folder
@@ -348,4 +348,9 @@ def _albumentations(stream: SampleStream) -> Work:
     return run
 
 
-CASES = (augment_batch, augment_device, pack_lsp, pack_photos)
+CASES: Cases = {
+    "augment-batch": augment_batch,
+    "augment-device": augment_device,
+    "pack-pictures": pack_lsp,
+    "pack-photos": pack_photos,
+}

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from uprightpose.bench.timing import Comparison
+from uprightpose.bench.timing import Cases, Comparison
 from uprightpose.conv_plan import Task
 from uprightpose.large_conv import LargeConv2d, Method
 from uprightpose.refinement_net import RefinementNet
@@ -208,14 +208,14 @@ def peak_megabytes() -> float:
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
 
 
-CASES: tuple[Callable[[int], Comparison], ...] = (
-    lambda _threads: layer(1, 6),
-    lambda _threads: layer(8, 15),
-    lambda _threads: network(1, 5),
-    lambda _threads: network(8, 8),
-    lambda _threads: training(4, 5),
-    lambda _threads: six_networks(1, 1 / 0.15),
-    lambda _threads: six_networks(8, 10),
-    lambda _threads: choice(),
-)
+CASES: Cases = {
+    "conv-layer-batch1": lambda _threads: layer(1, 6),
+    "conv-layer-batch8": lambda _threads: layer(8, 15),
+    "conv-network-batch1": lambda _threads: network(1, 5),
+    "conv-network-batch8": lambda _threads: network(8, 8),
+    "conv-training-batch4": lambda _threads: training(4, 5),
+    "conv-six-networks-batch1": lambda _threads: six_networks(1, 1 / 0.15),
+    "conv-six-networks-batch8": lambda _threads: six_networks(8, 10),
+    "conv-choice": lambda _threads: choice(),
+}
 """The bars of one layer, one network, a training step, and six networks."""

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from uprightpose.bench.timing import Comparison
+from uprightpose.bench.timing import Cases, Comparison
 from uprightpose.score_maps import decode, encode_gaussians
 
 PEOPLE, JOINTS, SIZE = 64, 17, (64, 48)
@@ -160,4 +160,6 @@ def _check(found: dict[str, Any], joints: Tensor, peer: Callable[[Tensor], Tenso
     return f"true Gaussians are read within {worst:.4f} cells on average{beaten}"
 
 
-CASES = (decode_joints,)
+CASES: Cases = {
+    "decode": decode_joints,
+}

@@ -23,7 +23,7 @@ import torch
 from jaxtyping import Float, UInt8
 from numpy import ndarray
 
-from uprightpose.bench.timing import Comparison
+from uprightpose.bench.timing import Cases, Comparison
 from uprightpose.data.boxes import Box, read_boxes
 from uprightpose.data.images import write_image
 from uprightpose.model import STAGES, decode_stage
@@ -269,10 +269,10 @@ def _seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-CASES = (
-    predict_photos,
-    partial(refinement, batch=1),
-    partial(refinement, batch=8),
-    partial(refinement, batch=32),
-    channels_last,
-)
+CASES: Cases = {
+    "predict-photos": predict_photos,
+    "refinement-1": partial(refinement, batch=1),
+    "refinement-8": partial(refinement, batch=8),
+    "refinement-32": partial(refinement, batch=32),
+    "channels-last": channels_last,
+}

@@ -12,7 +12,7 @@ from numpy import ndarray
 from torch import Tensor
 from torch.nn import functional
 
-from uprightpose.bench.timing import Comparison
+from uprightpose.bench.timing import Cases, Comparison
 from uprightpose.frames import middle
 from uprightpose.normalize import Rotation, limb_rotation, rotate_joints, rotate_maps
 from uprightpose.refine import ROOT_HEIGHT, canvas_size
@@ -112,7 +112,7 @@ def rotate_maps_backward(threads: int) -> Comparison:  # noqa: ARG001
             "grid_sample, whole batch": learned(lambda values: _grid_sample(values, rotation)),
         },
         check=_agree,
-        bars={"grid_sample per map": 3.0, "grid_sample per joint": 3.0},
+        bars={"grid_sample per map": 3.0},
         operations=2 * OPERATIONS * maps.numel(),
         moved=4 * 4 * maps.numel(),
     )
@@ -230,4 +230,8 @@ def _agree(outputs: dict[str, Any]) -> str:
     return f"values of 0 to 1 (gradients: to 4) differ by at most {worst:.1g}{steps}"
 
 
-CASES = (rotate_maps_forward, rotate_maps_backward, limbs_batched)
+CASES: Cases = {
+    "rotate-maps": rotate_maps_forward,
+    "rotate-maps-backward": rotate_maps_backward,
+    "limbs-batched": limbs_batched,
+}

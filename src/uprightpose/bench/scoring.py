@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy import ndarray
 
-from uprightpose.bench.timing import Comparison
+from uprightpose.bench.timing import Cases, Comparison
 from uprightpose.curves import count_hits
 from uprightpose.metrics import (
     area_under,
@@ -98,7 +98,14 @@ def bootstrap_1000(threads: int, people: int = 1000) -> Comparison:  # noqa: ARG
     return _bootstrap_case("bootstrap-1000", people)
 
 
-CASES = (score_people, score_missing, score_edges, score_joints, bootstrap_100000, bootstrap_1000)
+CASES: Cases = {
+    "score-people": score_people,
+    "score-missing": score_missing,
+    "score-edges": score_edges,
+    "score-joints": score_joints,
+    "bootstrap-100000": bootstrap_100000,
+    "bootstrap-1000": bootstrap_1000,
+}
 
 
 def _curve_case(name: str, people: str, distances: Float[ndarray, "n k"]) -> Comparison:

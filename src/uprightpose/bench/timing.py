@@ -1,18 +1,18 @@
 """Time contenders side by side: first their outputs must agree, then they take turns.
 
 A *comparison* is a task and several ways to do it, ours first. It is run in one process with
-a fixed number of threads; in each round every contender has its turn, once unmeasured (what it needs is in memory and in
-caches again) and then measured, the order moves on by one each round, and medians are reported,
-of wall time and of the process's CPU time. Ratios say how many times longer a contender takes
-than ours.
+a fixed number of threads; in each round every contender has its turn, once unmeasured (what it
+needs is in memory and in caches again) and then measured, the order moves on by one each round,
+and medians are reported, of wall time and of the process's CPU time. Ratios say how many times
+longer a contender takes than ours.
 """
 
 import math
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias
 
 import cv2
 import torch
@@ -58,6 +58,10 @@ class Comparison:
     notes: Mapping[str, float | str] = field(default_factory=dict)
 
 
+Cases: TypeAlias = Mapping[str, Callable[[int], Comparison]]
+"""Name -> makes the comparison for so many threads."""
+
+
 @dataclass(frozen=True)
 class Timing:
     """One contender's medians over the rounds, in seconds.
@@ -95,6 +99,11 @@ class Outcome:
         """Return how many times longer than ours a contender takes."""
         ours, theirs = self.timings[self.comparison.ours], self.timings[contender]
         return theirs.cpu / ours.cpu if cpu else theirs.wall / ours.wall
+
+    def without_work(self) -> "Outcome":
+        """Return what remains to be reported, without the contenders and all that they hold."""
+        names: dict[str, Work] = dict.fromkeys(self.comparison.contenders, _done)
+        return replace(self, comparison=replace(self.comparison, contenders=names))
 
     def met(self, contender: str) -> bool | None:
         """Say whether a bar is met, by wall time; ``None`` if there is none or no such peer."""
@@ -147,6 +156,10 @@ def compare(comparison: Comparison, machine: Machine, *, rounds: int = 9) -> Out
         floor=machine.floor(comparison.operations, comparison.moved),
         versions=found_versions(comparison.packages),
     )
+
+
+def _done() -> None:
+    """Stand for work that has been measured."""
 
 
 def _repeats(work: Work) -> int:

@@ -1,0 +1,33 @@
+"""All comparisons by name, in the order of a picture's way through the package."""
+
+from uprightpose.bench import augmentation, convolution, decoding, prediction, rotation, scoring
+from uprightpose.bench.timing import Cases
+from uprightpose.errors import InputError
+
+CASES: Cases = {
+    **convolution.CASES,
+    **rotation.CASES,
+    **decoding.CASES,
+    **scoring.CASES,
+    **augmentation.CASES,
+    **prediction.CASES,
+}
+
+
+def choose(names: list[str]) -> Cases:
+    """Return the comparisons whose names begin with one of these, by default all.
+
+    Raises:
+        InputError: if a name is none's beginning.
+
+    Example:
+        >>> list(choose(["conv-layer", "decode"]))
+        ['conv-layer-batch1', 'conv-layer-batch8', 'decode']
+    """
+    for name in names:
+        if not any(case.startswith(name) for case in CASES):
+            raise InputError(
+                f"bench: expected names that begin as {', '.join(CASES)}; found {name}"
+            )
+    chosen = tuple(names) or ("",)
+    return {name: case for name, case in CASES.items() if name.startswith(chosen)}
