@@ -151,7 +151,8 @@ class LargeConv2d(nn.Conv2d):
             return None
         if maps.device.type == "cuda":
             return found if self._measured(maps, task, found) else None
-        wins = fft_wins(task, found, kept=self._keeps, learns=learns)
+        last = self.weight.is_contiguous(memory_format=torch.channels_last)
+        wins = fft_wins(task, found, kept=self._keeps, channels_last=last, learns=learns)
         return found if wins and maps.device.type == "cpu" else None
 
     def forget(self) -> None:
