@@ -65,6 +65,33 @@ class TestStandsInForConv2d:
         with pytest.raises(ValueError, match="odd kernel"):
             LargeConv2d(3, 4, (9, 8), padding="same")
 
+    def test_no_such_method_and_no_batch(self):
+        with pytest.raises((ValueError, TypeError), match="FFT"):  # jaxtyping's in tests
+            LargeConv2d(3, 4, 5, method="FFT")
+        with pytest.raises((ValueError, TypeError), match="maps"):
+            LargeConv2d(3, 4, 5)(torch.rand(3, 9, 9))
+
+    @pytest.mark.filterwarnings("ignore:`torch.jit.trace` is deprecated:FutureWarning")
+    def test_a_traced_layer_convolves_at_any_size(self):
+        layer, direct = layers()
+        traced = torch.jit.trace(layer.eval(), torch.rand(MAPS))
+        maps = torch.rand(1, 3, 30, 11)
+        assert_close(traced(maps), direct(maps), atol=1e-5, rtol=0)
+
+    def test_a_compiled_layer_still_transforms(self, monkeypatch):
+        layer, direct = layers()
+        layer.eval()
+        compiled = torch.compile(layer, backend="eager")
+        taken = []
+        own = LargeConv2d._transformed
+        monkeypatch.setattr(
+            LargeConv2d, "_transformed", lambda *given: taken.append(1) or own(*given)
+        )
+        maps = torch.rand(MAPS)
+        with torch.no_grad():
+            assert_close(compiled(maps), direct(maps), atol=1e-5, rtol=0)
+        assert taken
+
     def test_no_maps_and_maps_too_small(self):
         layer, _ = layers()
         assert layer(torch.rand(0, 3, 20, 17)).shape == (0, 4, 20, 15)
@@ -89,6 +116,12 @@ class TestTypes:
         expected = direct.bfloat16().float()(maps.float())
         assert_close(found.float(), expected, atol=0.01, rtol=0.01)
 
+    def test_float64_stays_under_autocast_as_in_conv2d(self):
+        layer, direct = layers()
+        maps = torch.rand(MAPS, dtype=torch.float64)
+        with torch.autocast("cpu", torch.bfloat16):
+            assert layer.double()(maps).dtype == direct.double()(maps).dtype == torch.float64
+
     def test_float64_stays(self):
         layer, direct = layers()
         maps = torch.rand(MAPS, dtype=torch.float64)
@@ -111,6 +144,13 @@ CHANGES = {
     "replaced": lambda layer: setattr(layer, "weight", nn.Parameter(layer.weight.detach() * 2)),
     "data in place": lambda layer: layer.weight.data.mul_(2),
     "data replaced": lambda layer: setattr(layer.weight, "data", layer.weight.data * 2),
+    "one cell of data": lambda layer: layer.weight.data[:, :, 4, 3].add_(1),
+    "one input of data": lambda layer: layer.weight.data[:, 1].zero_(),
+    "one output of data": lambda layer: layer.weight.data[2].zero_(),
+    "two inputs of data exchanged": lambda layer: layer.weight.data.copy_(
+        layer.weight.data[:, [1, 0, 2]].clone()
+    ),
+    "data mirrored": lambda layer: layer.weight.data.copy_(layer.weight.data.flip(3)),
     "another type": lambda layer: layer.bfloat16().float(),
 }
 
@@ -132,9 +172,10 @@ class TestKeptSpectra:
 
     @pytest.mark.parametrize("change", CHANGES)
     @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
-    def test_are_made_again_when_weights_change(self, change, mode):
+    @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+    def test_are_made_again_when_weights_change(self, change, mode, memory_format):
         layer, direct = layers()
-        layer.eval()
+        layer.eval().to(memory_format=memory_format)
         maps = torch.rand(MAPS)
         with mode():
             before = layer(maps)

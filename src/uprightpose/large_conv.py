@@ -10,7 +10,7 @@ few rows and columns of the Fourier matrix that they need.
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from jaxtyping import Complex, Float
@@ -35,17 +35,23 @@ MEMORY = 256 << 20
 TRIALS = 5
 """Runs by which a GPU's way is chosen."""
 
-PROBE = 1024
-"""Weights that are looked at to see whether somebody changed them behind torch's back."""
-
 
 class _Kept(NamedTuple):
-    """Spectra of filters, and what they were made of."""
+    """Spectra of filters, and what they were made of.
+
+    Attributes:
+        spectra: of the filters.
+        size: of the tiles.
+        source: version, place and type of the weights.
+        sums: of each output's weights, each weight times its number of ``factors``.
+        factors: of the sums.
+    """
 
     spectra: Complex[Tensor, "f i o"]
     size: tuple[int, int]
-    source: tuple[int, int, torch.dtype]
-    probe: Tensor
+    source: tuple[int, int, torch.dtype, torch.device]
+    sums: Float[Tensor, " o"]
+    factors: Float[Tensor, " n"]
 
 
 class LargeConv2d(nn.Conv2d):
@@ -70,10 +76,12 @@ class LargeConv2d(nn.Conv2d):
             is direct; ``"fft"`` takes what it needs.
 
     Raises:
-        ValueError: if ``padding="same"`` meets an even kernel.
+        ValueError: if ``padding="same"`` meets an even kernel, or there is no such method.
 
-    Shapes: ``(b, inputs, h, w)`` -> ``(b, outputs, h + 2 padding - kernel + 1, ...)``. Computes
-    in float32 (float64 stays); under autocast the result has autocast's type.
+    Shapes: ``(b, inputs, h, w)`` -> ``(b, outputs, h + 2 padding - kernel + 1, ...)``. Transforms
+    are float32 (float64 stays); under autocast the result has autocast's type. Their rounding is
+    relative to the largest value of a tile, not of a cell, and a NaN spreads over its tile.
+    Gradients of gradients are not there. Exported and traced networks convolve directly.
 
     SPEC 6.5.
 
@@ -103,19 +111,30 @@ class LargeConv2d(nn.Conv2d):
             if any(side % 2 == 0 for side in sides):
                 raise ValueError(f"expected an odd kernel for padding='same', found {sides}")
             padding = (sides[0] // 2, sides[1] // 2)
+        if method not in get_args(Method):
+            raise ValueError(f"expected a method of {get_args(Method)}, found {method!r}")
         super().__init__(inputs, outputs, sides, padding=padding, bias=bias)
         self.method, self.memory = method, memory
         self._kept: _Kept | None = None
 
     def forward(self, maps: Float[Tensor, "b i h w"]) -> Float[Tensor, "b o _ _"]:
         """Convolve."""
-        tiling = self.tiling(maps)
-        if tiling is None:
+        if maps.dim() != 4:
+            raise ValueError(f"expected maps (b, i, h, w), found the shape {tuple(maps.shape)}")
+        if torch.jit.is_tracing() or torch.compiler.is_exporting():  # type: ignore[no-untyped-call,attr-defined]
             return super().forward(maps)
-        device = maps.device.type
-        dtype = (
-            torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else maps.dtype
-        )
+        if torch.compiler.is_compiling():
+            return _uncompiled(self, maps)  # type: ignore[no-any-return]
+        tiling = self.tiling(maps)
+        return super().forward(maps) if tiling is None else self._transformed(maps, tiling)
+
+    def _transformed(
+        self, maps: Float[Tensor, "b i h w"], tiling: Tiling
+    ) -> Float[Tensor, "b o _ _"]:
+        """Convolve by Fourier transforms."""
+        device, dtype = maps.device.type, maps.dtype
+        if torch.is_autocast_enabled(device) and dtype != torch.float64:
+            dtype = torch.get_autocast_dtype(device)
         with torch.autocast(device, enabled=False):
             values, weight = (
                 each.to(torch.promote_types(each.dtype, torch.float32))
@@ -132,7 +151,7 @@ class LargeConv2d(nn.Conv2d):
 
     def tiling(self, maps: Float[Tensor, "b i h w"]) -> Tiling | None:
         """Return how these maps would be cut, ``None`` for a direct convolution."""
-        if self.method == "direct" or torch.compiler.is_compiling() or not maps.numel():
+        if self.method == "direct" or not maps.numel():
             return None
         size = (maps.shape[-2], maps.shape[-1])
         result = tuple(
@@ -190,26 +209,27 @@ class LargeConv2d(nn.Conv2d):
     ) -> Complex[Tensor, "f i o"]:
         """Return the filters' spectra, those of the last call if the weights are the same.
 
-        Torch counts changes, but not those made through ``.data`` nor in inference mode, so
-        some weights are compared, too.
+        Torch counts changes, but not those made through ``.data`` nor in inference mode. So all
+        weights are also summed up, each times a number of its own: that takes a few hundredths
+        of a convolution.
         """
         version = 0 if self.weight.is_inference() else self.weight._version
-        source = (version, self.weight.data_ptr(), weight.dtype)
-        count = min(PROBE, weight.numel())
-        probe = weight.detach().as_strided((count,), (weight.numel() // count,)).clone()
+        source = (version, self.weight.data_ptr(), weight.dtype, weight.device)
+        flat = _rows(weight.detach())
         kept = self._kept
-        fresh = (
+        if (
             kept is not None
             and (kept.size, kept.source) == (tiling.size, source)
-            and kept.spectra.device == weight.device
-            and torch.equal(kept.probe, probe)
-        )
-        if not fresh:
-            self._kept = None  # before the next ones: not both at once
-            spectra = filter_spectra(weight.detach(), tiling.size)
-            self._kept = kept = _Kept(spectra, tiling.size, source, probe)
-        assert kept is not None
-        return kept.spectra
+            and torch.equal(flat @ kept.factors, kept.sums)
+        ):
+            return kept.spectra
+        del kept
+        self._kept = None  # before the next ones: not both at once
+        generator = torch.Generator().manual_seed(0)
+        factors = (torch.rand(flat.shape[1], generator=generator) + 0.5).to(flat)
+        spectra = filter_spectra(weight.detach(), tiling.size)
+        self._kept = _Kept(spectra, tiling.size, source, flat @ factors, factors)
+        return spectra
 
     def _measured(self, maps: Tensor, task: Task, tiling: Tiling) -> bool:
         """Return whether transforms are faster on this device, by trying both once."""
@@ -217,6 +237,22 @@ class LargeConv2d(nn.Conv2d):
         autocast = torch.is_autocast_enabled(device.type)
         dtype = torch.get_autocast_dtype(device.type) if autocast else maps.dtype
         return fft_is_faster(task, tiling, self._padding, dtype, device, learns=self._learns(maps))
+
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]
+def _uncompiled(layer: LargeConv2d, maps: Tensor) -> Tensor:
+    """Convolve outside of compiled code: what was compiled would be the direct convolution."""
+    return layer.forward(maps)
+
+
+def _rows(weight: Float[Tensor, "o i kh kw"]) -> Float[Tensor, "o n"]:
+    """Return each output's weights in a row, in the order of memory, without a copy."""
+    row = weight[0].numel()
+    if weight.stride(0) == row and weight.numel() == weight.untyped_storage().nbytes() // (
+        weight.element_size()
+    ):
+        return weight.as_strided((len(weight), row), (row, 1))
+    return weight.flatten(1)
 
 
 def _gpus(device: torch.device) -> list[torch.device]:
