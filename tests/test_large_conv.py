@@ -71,12 +71,13 @@ class TestStandsInForConv2d:
         with pytest.raises((ValueError, TypeError), match="maps"):
             LargeConv2d(3, 4, 5)(torch.rand(3, 9, 9))
 
-    @pytest.mark.filterwarnings("ignore:`torch.jit.trace` is deprecated:FutureWarning")
-    def test_a_traced_layer_convolves_at_any_size(self):
+    @pytest.mark.parametrize("maker", ["torch.jit.is_tracing", "torch.compiler.is_exporting"])
+    def test_a_traced_or_exported_layer_is_direct(self, maker, monkeypatch):
         layer, direct = layers()
-        traced = torch.jit.trace(layer.eval(), torch.rand(MAPS))
-        maps = torch.rand(1, 3, 30, 11)
-        assert_close(traced(maps), direct(maps), atol=1e-5, rtol=0)
+        monkeypatch.setattr(maker, lambda: True)
+        monkeypatch.setattr(layer, "_transformed", lambda *_: pytest.fail("transforms"))
+        maps = torch.rand(MAPS)
+        assert_close(layer(maps), direct(maps), atol=0, rtol=0)
 
     def test_a_compiled_layer_still_transforms(self, monkeypatch):
         layer, direct = layers()
