@@ -59,6 +59,13 @@ def add(subcommands: Any) -> None:
         metavar="N",
         help="people at a time in the network; by default what is fast and fits into memory",
     )
+    parser.add_argument(
+        "--memory",
+        type=int,
+        default=2048,
+        metavar="MB",
+        help="for all large kernels together; less means smaller tiles or direct convolution",
+    )
     subcommands.add_subcommand("predict", parser, help="photos -> joints and pictures of them")
 
 
@@ -85,6 +92,7 @@ def run(arguments: Namespace) -> int:
             precision=arguments.precision,
             compile=arguments.compile,
             batch=arguments.batch,
+            memory=arguments.memory << 20,
         )
     for warning in said:
         print(f"uprightpose: warning: {warning.message}", file=sys.stderr)
