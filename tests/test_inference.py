@@ -15,7 +15,6 @@ from uprightpose.large_conv import LargeConv2d
 from uprightpose.model import PoseNet
 from uprightpose.predict import load
 from uprightpose.refine import BodyRefiner, LimbRefiner
-from uprightpose.refinement_net import RefinementNet
 from uprightpose.skeletons import LSP
 
 SIZE = 32
@@ -113,18 +112,15 @@ class TestMemory:
 
     def test_with_little_the_same_is_found(self):
         """Large tiles, small ones and none: they differ in rounding alone."""
-        maps = torch.rand(3, 20, 40, 48)
+        maps = torch.rand(3, len(LSP.joints) + 1, 40, 48)
         tilings, outputs = [], []
         for memory in (1 << 30, 40 << 20, 1 << 10):
             torch.manual_seed(0)
-            net = RefinementNet(20, 14, width=64, kernels=(9, 15, 15))
-            own = network(PoseNet(LSP, Detector(), BodyRefiner(LSP)), memory=memory)
-            own.model.body.net = net
-            own = network(own.model, memory=memory)
+            body = BodyRefiner(LSP, width=64, kernels=(9, 15, 15))
+            net = network(PoseNet(LSP, Detector(), body), memory=memory).model.body.net
             with torch.inference_mode():
-                outputs.append(own.model.body.net(maps))
-                layer = own.model.body.net.layers[2]
-                tilings.append(layer.tiling(maps.new_zeros(3, 64, 40, 48)))
+                outputs.append(net(maps))
+                tilings.append(net.layers[2].tiling(maps.new_zeros(3, 64, 40, 48)))
         assert tilings[0] is not None
         assert tilings[2] is None
         assert tilings[1] != tilings[0]

@@ -7,7 +7,7 @@ from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from uprightpose.errors import InputError
+from uprightpose.errors import InputError, check_amount
 
 
 def add(subcommands: Any) -> None:
@@ -80,6 +80,7 @@ def run(arguments: Namespace) -> int:
         raise InputError(f"--out {out}: is one of the folders to read photos from; name another")
     pictures = find_pictures(paths)
     boxes = read_boxes(Path(arguments.boxes), pictures) if arguments.boxes else None
+    check_amount("--memory", arguments.memory, "MB")
     make_folder(out)
 
     from uprightpose.predict import load
