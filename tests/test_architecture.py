@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "uprightpose"
 
 LAYERS = (
-    "errors",
+    "errors process_setting",
     "pipeline",
     "skeletons",
     "pose_types",

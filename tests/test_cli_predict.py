@@ -20,6 +20,7 @@ from uprightpose.data.joint_files import read_predictions
 from uprightpose.data.person import Person
 from uprightpose.data.predictions import Prediction, write_predictions
 from uprightpose.errors import InputError
+from uprightpose.inference import KERNEL_MEMORY
 from uprightpose.predict import load
 from uprightpose.skeletons import LSP
 from uprightpose.weights import Settings, build, save_weights
@@ -105,6 +106,23 @@ class TestResults:
         assert said.splitlines()[0] == "done: 3 photos, 3 people"
         assert said.splitlines()[-1] == f"before and after: {out / 'before_after.png'}"
         assert read_image(out / "before_after.png").shape[1] > 2 * 500
+
+    def test_memory_is_passed_on_in_megabytes(self, predict, photos, monkeypatch):
+        given = []
+
+        def watched(*arguments, **options):
+            given.append(options["memory"])
+            return load(*arguments, **options)
+
+        monkeypatch.setattr("uprightpose.predict.load", watched)
+        assert predict(photos, "--memory", "3")[0] == predict(photos)[0] == 0
+        assert given == [3 << 20, KERNEL_MEMORY]
+
+    def test_no_memory_is_refused(self, predict, photos):
+        code, _, err = predict(photos, "--memory", "0")
+        assert code == 2
+        assert one_line(err)
+        assert "--memory: expected a whole number, 1 or more MB, found 0" in err
 
     def test_numbers_are_those_of_python(self, predict, photos, weights, tmp_path):
         predict(photos)

@@ -2,6 +2,7 @@
 
 import warnings
 
+import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -10,6 +11,7 @@ from torch import nn
 from uprightpose import inference
 from uprightpose.errors import InputError
 from uprightpose.inference import Network, automatic_batch
+from uprightpose.large_conv import LargeConv2d
 from uprightpose.model import PoseNet
 from uprightpose.predict import load
 from uprightpose.refine import BodyRefiner, LimbRefiner
@@ -83,10 +85,52 @@ class TestBatches:
         with pytest.raises(InputError, match="cpu: its memory does not hold the network and one"):
             network(net(most=0), batch=4)(crops(4), STAGES)
 
-    @pytest.mark.parametrize("batch", [0, -3])
-    def test_no_people_at_a_time_are_refused(self, batch):
-        with pytest.raises(InputError, match=f"batch: expected 1 or more .* found {batch}"):
-            network(batch=batch)
+    @pytest.mark.parametrize("option", ["batch", "memory"])
+    @pytest.mark.parametrize("value", [0, -3, 2.5, "3", True])
+    def test_what_is_no_amount_is_refused(self, option, value, monkeypatch):
+        monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as a user has it
+        expected = f"{option}: expected a whole number, 1 or more .*, found {value!r}$"
+        with pytest.raises(InputError, match=expected):
+            network(**{option: value})
+
+    def test_numbers_of_numpy_are_fine(self, monkeypatch):
+        monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+        assert network(batch=np.int64(3)).batch == 3
+
+
+class TestMemory:
+    @pytest.mark.parametrize("memory", [7, 100_000, 1 << 30])
+    def test_large_kernels_share_it(self, memory):
+        layers = [p for p in network(memory=memory).model.modules() if isinstance(p, LargeConv2d)]
+        assert len(layers) > 5
+        assert len({layer.memory for layer in layers}) == 1
+        assert memory - len(layers) < sum(layer.memory for layer in layers) <= memory
+
+    def test_by_default_it_is_that_of_options(self):
+        layers = [p for p in network().model.modules() if isinstance(p, LargeConv2d)]
+        assert layers[0].memory == inference.KERNEL_MEMORY // len(layers)
+
+    def test_with_little_the_same_is_found(self):
+        """Large tiles, small ones and none: they differ in rounding alone."""
+        maps = torch.rand(3, len(LSP.joints) + 1, 40, 48)
+        tilings, outputs = [], []
+        for memory in (1 << 30, 40 << 20, 1 << 10):
+            torch.manual_seed(0)
+            body = BodyRefiner(LSP, width=64, kernels=(9, 15, 15))
+            net = network(PoseNet(LSP, Detector(), body), memory=memory).model.body.net
+            with torch.inference_mode():
+                outputs.append(net(maps))
+                tilings.append(net.layers[2].tiling(maps.new_zeros(3, 64, 40, 48)))
+        assert tilings[0] is not None
+        assert tilings[2] is None
+        assert tilings[1] != tilings[0]
+        for output in outputs[1:]:
+            torch.testing.assert_close(output, outputs[0], atol=1e-4, rtol=1e-4)
+
+    def test_crops_too(self):
+        rich, poor = (network(memory=memory)(crops(5), STAGES) for memory in (1 << 30, 1 << 10))
+        for stage in STAGES:
+            torch.testing.assert_close(poor[stage].joints, rich[stage].joints, atol=2e-3, rtol=0)
 
 
 class TestAutomaticBatch:
@@ -142,15 +186,22 @@ class TestFormats:
 
 
 class TestCompile:
-    def test_where_it_fails_a_line_says_so_and_all_goes_on(self, monkeypatch):
+    @pytest.mark.parametrize(
+        ("error", "said"),
+        [
+            (ZeroDivisionError("\nno compiler\nnor anything else"), "no compiler"),
+            (AssertionError(), "AssertionError"),
+        ],
+    )
+    def test_where_it_fails_a_line_says_so_and_all_goes_on(self, monkeypatch, error, said):
         def refuse(self, **options):
             self._compiled_call_impl = refusing
 
         def refusing(*args, **kwargs):
-            raise ZeroDivisionError("no compiler\nnor anything else")
+            raise error
 
         monkeypatch.setattr(nn.Module, "compile", refuse)
-        with pytest.warns(UserWarning, match=r"^compile: runs uncompiled, .*: no compiler$"):
+        with pytest.warns(UserWarning, match=f"^compile: runs uncompiled, .*: {said}$"):
             own = network(compile=True)
         assert not own.compiled
         assert torch.equal(

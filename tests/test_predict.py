@@ -3,6 +3,7 @@
 import math
 
 import cv2
+import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -366,3 +367,18 @@ class TestLoad:
     def test_absent_device(self, weights):
         with pytest.raises(InputError, match="cannot use device cuda"):
             load(weights, "cuda")
+
+    def test_a_device_that_fails_without_a_word(self, weights, monkeypatch):
+        def fail(*args, **kwargs):
+            raise AssertionError
+
+        monkeypatch.setattr(predict_module, "Predictor", fail)
+        with pytest.raises(InputError, match="cannot use device cpu: AssertionError"):
+            load(weights, "cpu")
+
+    @pytest.mark.parametrize("option", ["batch", "memory"])
+    @pytest.mark.parametrize("value", ["3", 2.5, 0])
+    def test_what_is_no_amount(self, weights, option, value, monkeypatch):
+        monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as a user has it
+        with pytest.raises(InputError, match=f"{option}: expected a whole .* found {value!r}"):
+            load(weights, "cpu", **{option: value})

@@ -5,6 +5,7 @@ import json
 import threading
 import time
 import weakref
+from functools import partial
 
 import cv2
 import numpy as np
@@ -20,6 +21,7 @@ from uprightpose.data.person import Person
 from uprightpose.data.predictions import Prediction, category, write_predictions
 from uprightpose.errors import InputError
 from uprightpose.model import PoseNet
+from uprightpose.pipeline import Pipeline
 from uprightpose.predict import Predictor
 from uprightpose.predict_files import predict_files, result_names
 from uprightpose.refine import BodyRefiner
@@ -117,9 +119,62 @@ class TestBatches:
         with pytest.raises(InputError, match=r"photo002\.png: is no picture"):
             next(found)
 
-    def test_many_needs_boxes_for_all(self, predictor, photos):
-        with pytest.raises(ValueError, match="shorter"):
-            list(predictor.predict_many(photos, [None] * 20))
+    @pytest.mark.parametrize(
+        ("count", "entries", "said"),
+        [
+            (4, 3, "found 4 pictures and 3 entries"),
+            (3, 5, "found 3 pictures and 5 entries"),
+            (4, None, "found more than 3 pictures and 3 entries"),
+            (2, None, "found 2 pictures and more than 2 entries"),
+        ],
+    )
+    def test_many_needs_boxes_for_all(self, predictor, photos, count, entries, said):
+        boxes = iter([None] * 3) if entries is None else [None] * entries
+        with pytest.raises(InputError, match=f"boxes: expected one entry per picture, {said}$"):
+            list(predictor.predict_many(photos[:count], boxes))
+
+    def test_many_is_not_begun_where_lengths_differ(self, predictor, photos):
+        with pytest.raises(InputError):
+            next(predictor.predict_many(photos, [None] * 20))
+        assert not predictor.model.detector.batches
+
+    def test_many_leaves_opencvs_log_and_threads_as_they_were(self, predictor, photos):
+        """Also where two go on by turns, and the first to begin ends first."""
+        log = cv2.utils.logging
+        before = log.getLogLevel(), cv2.getNumThreads()
+        try:
+            log.setLogLevel(log.LOG_LEVEL_WARNING)
+            cv2.setNumThreads(3)
+            for _ in range(5):
+                list(predictor.predict_many(photos[:12]))
+                assert (log.getLogLevel(), cv2.getNumThreads()) == (log.LOG_LEVEL_WARNING, 3)
+            one, other = (predictor.predict_many(photos[:4]) for _ in range(2))
+            next(one), next(other)
+            one.close()
+            assert len(list(other)) == 3
+            assert (log.getLogLevel(), cv2.getNumThreads()) == (log.LOG_LEVEL_WARNING, 3)
+        finally:
+            log.setLogLevel(before[0])
+            cv2.setNumThreads(before[1])
+
+    def test_many_holds_what_the_room_allows(self, predictor, photos, monkeypatch):
+        """Each picture counts, from when it is read until it is done with."""
+        room, sizes = 10_000, [read_image(photo).nbytes for photo in photos]
+        alive, peak = weakref.WeakSet(), []
+
+        class Counted(np.ndarray):
+            __hash__ = object.__hash__  # a set of them goes by identity
+
+        def counting(path):
+            image = read_image(path).view(Counted)
+            alive.add(image)
+            peak.append(sum(one.nbytes for one in list(alive)))
+            return image
+
+        monkeypatch.setattr(views, "read_image", counting)
+        monkeypatch.setattr("uprightpose.predict.Pipeline", partial(Pipeline, 2, room=room))
+        assert len(list(predictor.predict_many(photos))) == 21
+        assert max(peak) < room + 2 * max(sizes) < sum(sizes)
 
 
 class TestDrawings:
@@ -236,7 +291,7 @@ class TestMemory:
 
     def test_large_pictures_wait_for_room(self, predictor, photos, out, monkeypatch):
         """A few at a time, where the room holds not even one."""
-        monkeypatch.setattr("uprightpose.pipeline.Pipeline.has_room", lambda self: self._held < 1)
+        monkeypatch.setattr("uprightpose.pipeline.Pipeline.has_room", lambda self: self.held < 1)
         predict_files(predictor, photos, out)
         assert len(read_json(out)["images"]) == 21
         assert max(predictor.model.detector.batches) <= 2

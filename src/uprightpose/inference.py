@@ -11,7 +11,8 @@ from jaxtyping import Float, UInt8
 from numpy import ndarray
 from torch import Tensor
 
-from uprightpose.errors import InputError
+from uprightpose.errors import InputError, check_amount, reason
+from uprightpose.large_conv import LargeConv2d
 from uprightpose.model import STAGES, Outputs, PoseNet, decode_stage
 from uprightpose.pipeline import MOST_WORKERS, memory
 from uprightpose.refinement_net import RefinementNet
@@ -26,6 +27,9 @@ BEST_BATCH = {"cpu": 8, "cuda": 32}
 
 BYTES_PER_PIXEL = 1000
 """Of memory that a crop takes at most on its way, per crop pixel: two of VGG's first maps."""
+
+KERNEL_MEMORY = 2 << 30
+"""Bytes that all large kernels of a network together may use by default."""
 
 
 class Options(TypedDict, total=False):
@@ -42,11 +46,16 @@ class Options(TypedDict, total=False):
             needs a C++ compiler) a warning says so and the network runs as it is. On a CPU
             the shipped network gains 2 %, so that it is off by default.
         batch: people at a time; by default :func:`automatic_batch`.
+        memory: bytes for all large kernels of the network together, shared out equally: for
+            the spectra of their filters, which are kept, and the temporaries of one batch. By
+            default :data:`KERNEL_MEMORY`. With less they are cut into smaller tiles, or
+            convolved directly, which is slower where kernels are wide.
     """
 
     precision: Precision
     compile: bool
     batch: int | None
+    memory: int
 
 
 @final
@@ -58,19 +67,22 @@ class Network:
     rounding.
 
     Args:
-        model: is moved to the device and into evaluation mode.
+        model: is moved to the device and into evaluation mode; its large kernels get their
+            share of ``memory``.
         device: where it runs.
         size: side of the crops in pixels.
         precision: see :class:`Options`, as for the others.
         compile: see there.
         batch: see there.
+        memory: see there.
 
     Attributes:
         batch: people at a time; halved when a GPU's memory does not hold them.
         compiled: whether ``torch.compile`` did its work.
 
     Raises:
-        InputError: if ``batch`` is below 1 or there is no such precision.
+        InputError: if ``batch`` or ``memory`` is no whole number of at least 1, or there is no
+            such precision.
     """
 
     def __init__(
@@ -82,16 +94,21 @@ class Network:
         precision: Precision = "float32",
         compile: bool = False,
         batch: int | None = None,
+        memory: int = KERNEL_MEMORY,
     ) -> None:
         """Move the network to the device."""
-        if batch is not None and batch < 1:
-            raise InputError(f"batch: expected 1 or more people at a time, found {batch}")
+        if batch is not None:
+            check_amount("batch", batch, "people at a time")
+        check_amount("memory", memory, "bytes")
         if precision not in ("float32", "bf16"):
             raise InputError(f"precision: expected float32 or bf16, found {precision}")
         layout = torch.channels_last
         self.model = model.to(device).to(memory_format=layout).eval()
         self.device, self.size, self.precision = device, size, precision
         self.batch = batch or automatic_batch(size, device)
+        large = [part for part in self.model.modules() if isinstance(part, LargeConv2d)]
+        for part in large:
+            part.memory = memory // len(large)
         self.compiled = compile and self._compile()
 
     def __call__(
@@ -162,8 +179,8 @@ class Network:
                 with torch.inference_mode():
                     self._run(images, STAGES[-1])
         except Exception as error:  # torch names no common class of what may go wrong
-            reason = str(error).strip().splitlines()[0]
-            warnings.warn(f"compile: runs uncompiled, torch.compile failed: {reason}", stacklevel=4)
+            said = f"compile: runs uncompiled, torch.compile failed: {reason(error)}"
+            warnings.warn(said, stacklevel=4)
             for part in parts:
                 part._compiled_call_impl = None
             return False

@@ -5,7 +5,6 @@ The way of one person: box -> square crop (letter-boxed) -> score maps -> cells 
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import repeat
 from operator import length_hint
 from pathlib import Path
 from typing import Any, Literal, Unpack
@@ -15,14 +14,14 @@ import torch
 from numpy import ndarray
 
 from uprightpose.data.person import Person
-from uprightpose.errors import InputError
+from uprightpose.errors import InputError, reason
 from uprightpose.frames import Crop
 from uprightpose.inference import Network, Options
 from uprightpose.model import STAGES, PoseNet
 from uprightpose.pipeline import Pipeline
 from uprightpose.score_maps import Decoded
 from uprightpose.skeletons import Skeleton
-from uprightpose.views import Request, Seen, View, gather, people_of, read_view
+from uprightpose.views import Request, Seen, View, gather, pair, people_of, read_view
 from uprightpose.weights import load_weights
 
 SHIPPED = {"compact": Path(__file__).parent / "shipped" / "compact.safetensors"}
@@ -43,19 +42,19 @@ def load(
             by training.
         device: e.g. ``"cpu"`` or ``"cuda:1"``; ``"auto"`` or ``None`` takes a GPU if there is.
         skeleton: refuse weights of another skeleton than this.
-        **options: ``precision``, ``compile`` and ``batch``, see
+        **options: ``precision``, ``compile``, ``batch`` and ``memory``, see
             :class:`~uprightpose.inference.Options`.
 
     Raises:
         InputError: if the weights are missing, damaged or of another skeleton, or there is no
-            such device, precision or batch.
+            such device, precision, batch or memory.
     """
     chosen = choose_device(device)
     model, settings = load_weights(weights_file(weights), skeleton)
     try:
         return Predictor(model, settings.crop, chosen, **options)
     except (RuntimeError, AssertionError) as error:  # no CUDA here, or no such card
-        raise InputError(f"cannot use device {device}: {str(error).splitlines()[0]}") from error
+        raise InputError(f"cannot use device {device}: {reason(error)}") from error
 
 
 def weights_file(weights: str | Path) -> Path:
@@ -159,7 +158,9 @@ class Predictor:
             boxes: one entry per picture, as there; by default each picture is one person.
 
         Raises:
-            InputError: as there, in the place of the picture; no more are done after it.
+            InputError: as there, in the place of the picture; no more are done after it. Also
+                if there are not as many boxes' entries as pictures: at once where both have a
+                length, else when one of them ends, which is ahead of the results.
 
         Example:
             >>> model = load(device="cpu")
@@ -167,9 +168,8 @@ class Predictor:
             >>> [len(people) for people in model.predict_many(pictures)]
             [1, 1, 1]
         """
-        requests = zip(images, repeat(None) if boxes is None else boxes, strict=boxes is not None)
         with Pipeline(items=length_hint(images)) as pipeline:
-            for seen in self.see(pipeline, requests, self.stages[-1:]):
+            for seen in self.see(pipeline, pair(images, boxes), self.stages[-1:]):
                 if isinstance(seen, InputError):
                     raise seen
                 yield seen.last
@@ -200,7 +200,7 @@ class Predictor:
         def run(views: list[View | InputError]) -> list[Seen | InputError]:
             return self._seen(views, stages)
 
-        views = pipeline.map(read, requests, ahead=batch + pipeline.workers)
+        views = pipeline.map(read, requests, ahead=batch + pipeline.workers, holds=True)
         batches = gather(views, batch, pipeline.has_room)
         for seen in pipeline.map(run, batches, ahead=(pipeline.workers if on_cpu else 1) + 1):
             seen.reverse()

@@ -11,7 +11,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from uprightpose.data.boxes import Box
-from uprightpose.data.images import quiet, write_image
+from uprightpose.data.images import write_image
 from uprightpose.data.predictions import Prediction, write_predictions
 from uprightpose.errors import InputError
 from uprightpose.pipeline import Pipeline
@@ -74,7 +74,7 @@ def predict_files(
     tally = _Tally()
     requests = ((path, None if boxes is None else boxes[path]) for path in pictures)
     names = result_names(pictures, out, stages=stages)
-    with Pipeline(workers, items=len(pictures)) as pipeline, quiet():
+    with Pipeline(workers, items=len(pictures)) as pipeline:
         found = predictor.see(pipeline, requests)
         planned = _planned(found, pictures, names, tally, stages=stages, out=out)
         draw = partial(_draw, skeleton=predictor.skeleton)

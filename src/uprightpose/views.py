@@ -1,8 +1,9 @@
 """Pictures -> crops of their people, and what was decoded in the crops -> people."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,35 @@ from uprightpose.skeletons import Skeleton
 
 Request = tuple[ndarray | str | Path, Sequence[Any] | ndarray | None]
 """A picture or its path, and the boxes of its people if it is not one person as a whole."""
+
+_END: Any = object()
+
+
+def pair(
+    images: Iterable[ndarray | str | Path],
+    boxes: Iterable[Sequence[Any] | ndarray | None] | None,
+) -> Iterator[Request]:
+    """Yield each picture with the boxes of its people.
+
+    Args:
+        images: as in :meth:`uprightpose.predict.Predictor.predict_many`.
+        boxes: as there.
+
+    Raises:
+        InputError: if they are not as many: before the first where both have a length, else
+            in the place where one of them ends.
+    """
+    if boxes is None:
+        yield from ((image, None) for image in images)
+        return
+    if isinstance(images, Sized) and isinstance(boxes, Sized) and len(images) != len(boxes):
+        raise _unequal(len(images), len(boxes))
+    for done, (image, people) in enumerate(zip_longest(images, boxes, fillvalue=_END)):
+        if image is _END:
+            raise _unequal(done, f"more than {done}")
+        if people is _END:
+            raise _unequal(f"more than {done}", done)
+        yield image, people
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,6 +196,12 @@ def angle_in_degrees(
     if not (scores[[*torso, *neck]].min() >= MIN_SCORE and np.hypot(*axis) >= MIN_LENGTH):
         return None
     return math.degrees(body_angle(joints[None], skeleton)[0])
+
+
+def _unequal(pictures: int | str, boxes: int | str) -> InputError:
+    return InputError(
+        f"boxes: expected one entry per picture, found {pictures} pictures and {boxes} entries"
+    )
 
 
 def _picture(image: ndarray | str | Path) -> UInt8[ndarray, "h w 3"]:

@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from uprightpose.data.images import crop_image, decode_image, find_pictures, read_image, write_image
+from uprightpose.data.images import (
+    SHRINK,
+    crop_image,
+    decode_image,
+    find_pictures,
+    quiet,
+    read_image,
+    write_image,
+)
 from uprightpose.errors import InputError
 from uprightpose.frames import apply_affine, crop_matrix
 
@@ -173,6 +181,22 @@ class TestBadFiles:
             read_image(tmp_path)
 
 
+class TestQuiet:
+    def test_overlapping_holders_leave_the_log_as_loud_as_before(self):
+        """The first to begin ends first: it may not make the other's silence last."""
+        log = cv2.utils.logging
+        before = log.setLogLevel(log.LOG_LEVEL_WARNING)
+        try:
+            one, other = quiet(), quiet()
+            one.__enter__(), other.__enter__()
+            one.__exit__(None, None, None)
+            assert log.getLogLevel() == log.LOG_LEVEL_SILENT
+            other.__exit__(None, None, None)
+            assert log.getLogLevel() == log.LOG_LEVEL_WARNING
+        finally:
+            log.setLogLevel(before)
+
+
 class TestFindPictures:
     @pytest.fixture
     def folder(self, tmp_path):
@@ -230,3 +254,11 @@ class TestCropImage:
         near = np.mgrid[:size, :size] - np.array([v, u])[:, None, None]
         weight = crop * (np.abs(near).max(axis=0) < 14)
         assert np.abs((near * weight).sum(axis=(1, 2)) / weight.sum()).max() < 0.1
+
+    @pytest.mark.parametrize("factor", [0.9, 1.1])
+    def test_fine_texture_is_averaged_below_shrink_alone(self, factor):
+        """Stripes of one pixel turn grey where they are averaged first."""
+        stripes = np.tile(np.array([0, 255], np.uint8), (200, 100))[..., None].repeat(3, axis=2)
+        zoom = factor * SHRINK
+        crop = crop_image(stripes, np.array([[zoom, 0, 0], [0, zoom, 0]]), 40)[5:-5, 5:-5]
+        assert (crop.std() < 30) == (factor < 1)

@@ -136,7 +136,7 @@ class TestPackSamples:
         assert "packing pictures: 100%" in capfd.readouterr().err
 
     def test_opencvs_log_is_as_loud_as_before(self, samples, tmp_path):
-        """Each picture quietens it and restores what it found: threads find each other's."""
+        """Each picture quietens it, in several threads at once."""
         before = cv2.utils.logging.getLogLevel()
         pack_samples(samples, 64, tmp_path / "cache", threads=4)
         assert cv2.utils.logging.getLogLevel() == before

@@ -5,13 +5,12 @@ import pytest
 import torch
 
 from uprightpose.data.augment import (
-    SHRINK,
     Augmentation,
     Draws,
     augmented_matrices,
     draw_augmentations,
 )
-from uprightpose.data.images import MEAN_COLOR, crop_image
+from uprightpose.data.images import MEAN_COLOR, SHRINK, crop_image
 from uprightpose.data.warp import TOLERANCE, warp_on_cpu, warp_on_device
 from uprightpose.frames import Crop, sampling_grids
 

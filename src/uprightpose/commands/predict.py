@@ -7,7 +7,7 @@ from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from uprightpose.errors import InputError
+from uprightpose.errors import InputError, check_amount
 
 
 def add(subcommands: Any) -> None:
@@ -59,6 +59,13 @@ def add(subcommands: Any) -> None:
         metavar="N",
         help="people at a time in the network; by default what is fast and fits into memory",
     )
+    parser.add_argument(
+        "--memory",
+        type=int,
+        default=2048,
+        metavar="MB",
+        help="for all large kernels together; less means smaller tiles or direct convolution",
+    )
     subcommands.add_subcommand("predict", parser, help="photos -> joints and pictures of them")
 
 
@@ -73,6 +80,7 @@ def run(arguments: Namespace) -> int:
         raise InputError(f"--out {out}: is one of the folders to read photos from; name another")
     pictures = find_pictures(paths)
     boxes = read_boxes(Path(arguments.boxes), pictures) if arguments.boxes else None
+    check_amount("--memory", arguments.memory, "MB")
     make_folder(out)
 
     from uprightpose.predict import load
@@ -85,6 +93,7 @@ def run(arguments: Namespace) -> int:
             precision=arguments.precision,
             compile=arguments.compile,
             batch=arguments.batch,
+            memory=arguments.memory << 20,
         )
     for warning in said:
         print(f"uprightpose: warning: {warning.message}", file=sys.stderr)

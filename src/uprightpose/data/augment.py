@@ -65,10 +65,6 @@ COVER_SIDES = (0.1, 0.35)
 """Smallest and largest side of a covering rectangle, in parts of the crop's side."""
 
 
-SHRINK = 0.5
-"""Below this size factor :func:`uprightpose.data.images.crop_image` averages a picture first."""
-
-
 VALUES = 20
 """Random values that one draw takes, whatever it may do."""
 

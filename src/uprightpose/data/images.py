@@ -13,11 +13,17 @@ from numpy import ndarray
 from uprightpose.data.writing import write_whole
 from uprightpose.errors import InputError
 from uprightpose.frames import compose_affine, shrink_matrix
+from uprightpose.process_setting import ProcessSetting
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 
 MEAN_COLOR = (124, 116, 104)
 """ImageNet's mean in RGB: what a crop shows where the picture ends."""
+
+SHRINK = 0.5
+"""Below this size factor :func:`crop_image` averages a picture down first."""
+
+_LOG_LEVEL = ProcessSetting(cv2.utils.logging.getLogLevel, cv2.utils.logging.setLogLevel)
 
 
 def read_image(path: Path) -> UInt8[ndarray, "h w 3"]:
@@ -88,7 +94,7 @@ def crop_image(
 ) -> UInt8[ndarray, "s s 3"]:
     """Cut a square crop out of a picture by one affine map and one bilinear resampling.
 
-    Where the map shrinks the picture by more than two, it is averaged down first, so that
+    Where the map shrinks the picture below :data:`SHRINK`, it is averaged down first, so that
     fine texture does not alias.
 
     Args:
@@ -97,7 +103,7 @@ def crop_image(
         size: side of the crop.
     """
     shrink = float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
-    if shrink < 0.5:
+    if shrink < SHRINK:
         height, width = image.shape[:2]
         small = (max(1, round(width * shrink * 1.5)), max(1, round(height * shrink * 1.5)))
         image = cv2.resize(image, small, interpolation=cv2.INTER_AREA).astype(np.uint8)
@@ -171,11 +177,8 @@ _JPEG_MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd7\xff])", re.DOTALL)
 def quiet() -> Iterator[None]:
     """Keep OpenCV's log off the terminal: what it has to say is in our error.
 
-    The level is the whole process's: where several threads read, hold this about them all, or
-    one may bring back the silence of another for good.
+    The level is the whole process's; it is as before when no thread is within any more.
     """
-    level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    try:
+    with _LOG_LEVEL.kept():
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
         yield
-    finally:
-        cv2.utils.logging.setLogLevel(level)

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 from numpy import ndarray
@@ -94,8 +93,6 @@ def _write_pack(
     crop = Crop(2 * round(size * MARGIN / 2), size, resize)
     maps = np.empty((len(samples), 2, 3))
     partial = path.with_suffix(f".{os.getpid()}.partial")
-    # each picture quietens OpenCV's log and restores what it found: let that be silence
-    level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         shape = (len(samples), crop.size, crop.size, 3)
@@ -126,7 +123,6 @@ def _write_pack(
     except OSError as error:
         raise InputError(f"{path.parent}: the cache cannot be written ({error})") from error
     finally:
-        cv2.utils.logging.setLogLevel(level)
         with contextlib.suppress(OSError):  # there may be no folder to remove it from
             partial.unlink(missing_ok=True)
 

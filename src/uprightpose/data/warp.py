@@ -13,8 +13,7 @@ from numpy import ndarray
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
-from uprightpose.data.augment import SHRINK
-from uprightpose.data.images import MEAN_COLOR, crop_image
+from uprightpose.data.images import MEAN_COLOR, SHRINK, crop_image
 
 TOLERANCE = 1.0
 """Grey levels, of 255, between the two ways, at most: OpenCV rounds its weights and results."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
-from uprightpose.data.augment import SHRINK
+from uprightpose.data.images import SHRINK
 from uprightpose.errors import InputError
 from uprightpose.settings import Settings
 from uprightpose.skeletons import SKELETONS
