@@ -29,7 +29,7 @@ from uprightpose.fft_convolution import Convolution, convolve, filter_spectra
 Method = Literal["auto", "fft", "direct"]
 """How to convolve: as modelled to be faster, by Fourier transforms, or cell by cell."""
 
-MEMORY = 256 << 20
+MEMORY = 320 << 20
 """Bytes that a layer may keep and use by default."""
 
 TRIALS = 5

@@ -133,7 +133,8 @@ def choice(side: int = 40, width: int = 8, batch: int = 8) -> Comparison:
     for one in layers.values():
         one.load_state_dict(layers["auto"].state_dict())
     maps = torch.rand(batch, width, side, side)
-    chosen = "direct" if layers["auto"].tiling(maps) is None else "fft"
+    with torch.inference_mode():
+        chosen = "direct" if layers["auto"].tiling(maps) is None else "fft"
     return Comparison(
         name="conv-choice",
         task=f"one {KERNEL}x{KERNEL}x{width}x{width} layer on {batch} x {side}x{side} maps, "
@@ -189,7 +190,8 @@ def agreement(ours: str) -> Callable[[dict[str, Any]], str]:
 
 def memory_notes(layer: LargeConv2d, maps: Tensor) -> dict[str, float | str]:
     """Return what a layer holds and uses."""
-    tiling = layer.tiling(maps)
+    with torch.inference_mode():  # as it is timed: spectra are kept
+        tiling = layer.tiling(maps)
     assert tiling is not None
     kernel = (layer.kernel_size[0], layer.kernel_size[1])
     size = (maps.shape[-2], maps.shape[-1])
