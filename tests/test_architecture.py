@@ -82,8 +82,9 @@ LAYERS = (
     "reproduce.experiment",
     "bench.machine",
     "bench.timing bench.item_by_item",
+    "bench.growth",
     "bench.augmentation bench.convolution bench.decoding bench.rotation bench.scoring "
-    "bench.prediction bench.growth",
+    "bench.prediction",
     "bench.suite",
     "bench.report",
     "commands.intervals",

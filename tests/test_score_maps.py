@@ -402,3 +402,14 @@ class TestBlur:
         maps = torch.rand(1, 1, 13, 17, dtype=torch.float64, requires_grad=True)
         blur(maps, 0.9).sum().backward()
         assert maps.grad is not None
+
+
+def test_people_decoded_some_at_a_time_are_the_same(monkeypatch):
+    maps = torch.rand(7, 3, 9, 11)
+    together = decode(maps)
+    for cells in (1, 3 * 9 * 11 * 2, 3 * 9 * 11 * 6):
+        monkeypatch.setattr("uprightpose.score_maps.AT_A_TIME", cells)
+        found = decode(maps)
+        assert_close(found.joints, together.joints)
+        assert_close(found.scores, together.scores)
+    assert decode(maps[:0]).joints.shape == (0, 3, 2)

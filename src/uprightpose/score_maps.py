@@ -34,6 +34,10 @@ FLAT = -1e-12
 """Curvature of a peak at least, so that a flat one divides by something."""
 
 
+AT_A_TIME = 1 << 20
+"""Cells that a CPU decodes at a time: more and they leave its caches between steps."""
+
+
 class Decoded(NamedTuple):
     """Joints read from score maps.
 
@@ -158,6 +162,14 @@ def decode(
         >>> decode(maps, subcell="gaussian").joints.round(decimals=3)
         tensor([[[4.2500, 4.0000]]])
     """
+    if maps.device.type == "cpu" and not torch.compiler.is_compiling():
+        people = max(1, AT_A_TIME // max(1, maps[:1].numel()))
+        if len(maps) > people:
+            parts = [
+                decode(part, sigma=sigma, subcell=subcell, upsample=upsample)
+                for part in torch.split(maps, people)
+            ]
+            return Decoded(*map(torch.cat, zip(*parts, strict=True)))
     maps = full_precision(maps.detach())
     with torch.autocast(maps.device.type, enabled=False):  # 8 bits of mantissa bend a peak
         if upsample > 1:

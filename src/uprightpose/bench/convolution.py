@@ -4,7 +4,6 @@ One layer is 15 x 15 cells, 128 channels to 128, on maps of 64 x 64 (SPEC 1.9: 6
 hourglass's size). The floor is that of the direct convolution: transforms go below it.
 """
 
-import resource
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from uprightpose.bench.growth import peak_megabytes
 from uprightpose.bench.timing import Cases, Comparison
 from uprightpose.conv_plan import Task
 from uprightpose.large_conv import LargeConv2d, Method
@@ -118,7 +118,7 @@ def training(batch: int, bar: float, side: int = SIDE, width: int = CHANNELS) ->
         check=agreement("FFT"),
         bars={"conv2d": bar},
         operations=6.0 * batch * side**2 * multiplications(fft[0]),
-        notes={"peak memory of the process so far, MB": peak_megabytes()},
+        notes={"peak memory of the process so far, MB": round(peak_megabytes())},
     )
 
 
@@ -203,11 +203,6 @@ def memory_notes(layer: LargeConv2d, maps: Tensor) -> dict[str, float | str]:
         "temporaries at most, MB": round(tiling.workspace(task) / 2**20, 1),
         "memory allowed, MB": layer.memory / 2**20,
     }
-
-
-def peak_megabytes() -> float:
-    """Return the most memory that the process has had so far."""
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
 
 
 CASES: Cases = {

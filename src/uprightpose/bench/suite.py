@@ -14,8 +14,14 @@ CASES: Cases = {
 }
 
 
+GROWTH = "growth"
+"""What is no comparison: 1 to 1000 people and pictures (:mod:`uprightpose.bench.growth`)."""
+
+
 def choose(names: list[str]) -> Cases:
     """Return the comparisons whose names begin with one of these, by default all.
+
+    :data:`GROWTH` is a name, too, of no comparison.
 
     Raises:
         InputError: if a name is none's beginning.

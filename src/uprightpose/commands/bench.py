@@ -22,7 +22,6 @@ def add(subcommands: Any) -> None:
     parser.add_argument("--list", action="store_true", help="only print the names")
     parser.add_argument("--rounds", type=int, default=5, help="turns of each contender")
     parser.add_argument("--threads", type=int, default=0, help="of torch and OpenCV; 0 for all")
-    parser.add_argument("--growth", action="store_true", help="also 1 to 1000 people and pictures")
     parser.add_argument("--out", type=str, metavar="FILE.json", help="write all numbers there")
     subcommands.add_subcommand("bench", parser, help="how fast everything is, side by side")
 
@@ -37,11 +36,12 @@ def run(arguments: Namespace) -> int:
     if arguments.rounds < 1 or arguments.threads < 0:
         raise InputError("bench: expected --rounds of at least 1 and --threads of at least 0")
 
-    from uprightpose.bench.suite import choose
+    from uprightpose.bench.suite import GROWTH, choose
 
     cases = choose(arguments.names)
+    grows = [GROWTH] * (not arguments.names or GROWTH in arguments.names)
     if arguments.list:
-        print("\n".join(cases))
+        print("\n".join([*cases, *grows]))
         return 0
     out = Path(arguments.out) if arguments.out else None
     if out is not None:
@@ -61,7 +61,7 @@ def run(arguments: Namespace) -> int:
         outcome = compare(case(threads), machine, rounds=arguments.rounds)
         outcomes.append(outcome.without_work())
         print(describe(outcome), flush=True)
-    sizes = growth.growth(threads) if arguments.growth else []
+    sizes = growth.growth(threads) if grows else []
     if sizes:
         print(describe_growth(sizes), flush=True)
     if out is not None:
