@@ -221,8 +221,8 @@ class LargeConv2d(nn.Conv2d):
             return kept.spectra
         del kept
         self._kept = None  # before the next ones: not both at once
-        generator = torch.Generator().manual_seed(0)
-        factors = (torch.rand(flat.shape[1], generator=generator) + 0.5).to(flat)
+        golden = torch.arange(flat.shape[1], dtype=torch.float64) * (5**0.5 - 1) / 2
+        factors = (golden % 1 + 0.5).to(flat)
         spectra = filter_spectra(weight.detach(), tiling.size)
         self._kept = _Kept(spectra, source, flat @ factors, factors)
         return spectra
