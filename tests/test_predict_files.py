@@ -6,6 +6,7 @@ import threading
 import time
 import weakref
 from functools import partial
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -323,3 +324,11 @@ def test_many_photos_of_one_name_are_named_in_linear_time(tmp_path):
     names = list(result_names(paths, tmp_path / "out").values())
     assert names[:3] == ["a", "a_2", "a_3"]
     assert names[-1] == "a_400"
+
+
+def test_one_path_is_not_several_pictures():
+    from uprightpose.predict import Predictor
+
+    for one in ("photos/", Path("photos")):
+        with pytest.raises((InputError, TypeError), match="photos"):  # jaxtyping's in tests
+            next(iter(Predictor.predict_many(None, one)))

@@ -119,6 +119,8 @@ class LargeConv2d(nn.Conv2d):
         """Convolve."""
         if maps.dim() != 4:
             raise ValueError(f"expected maps (b, i, h, w), found the shape {tuple(maps.shape)}")
+        if maps.shape[1] != self.in_channels:
+            raise ValueError(f"expected {self.in_channels} channels, found {maps.shape[1]}")
         if torch.jit.is_tracing() or torch.compiler.is_exporting():  # type: ignore[no-untyped-call,attr-defined]
             return super().forward(maps)
         if torch.compiler.is_compiling():

@@ -168,6 +168,11 @@ class Predictor:
             >>> [len(people) for people in model.predict_many(pictures)]
             [1, 1, 1]
         """
+        if isinstance(images, str | Path):
+            raise InputError(
+                f"predict_many: expected several pictures or paths, found the one path {images}; "
+                "for a folder give data.images.find_pictures([folder])"
+            )
         with Pipeline(items=length_hint(images)) as pipeline:
             for seen in self.see(pipeline, pair(images, boxes), self.stages[-1:]):
                 if isinstance(seen, InputError):

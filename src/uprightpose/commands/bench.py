@@ -14,7 +14,7 @@ def add(subcommands: Any) -> None:
         description="Time what we do against other ways to do it. Outputs must agree first; then "
         "the contenders take turns in one process. Prints medians, ratios, bars and the least "
         "that this machine could need. Peers that are not installed are named; "
-        "`pip install 'uprightpose[bench]'` brings them.",
+        "`pip install -e '.[bench]'` brings them. Missed bars are said; they are no error.",
     )
     parser.add_argument(
         "names", type=str, nargs="*", metavar="NAME", help="beginnings of names; by default all"
@@ -61,6 +61,8 @@ def run(arguments: Namespace) -> int:
         outcome = compare(case(threads), machine, rounds=arguments.rounds)
         outcomes.append(outcome.without_work())
         print(describe(outcome), flush=True)
+    if grows:
+        print("growth: eight processes, about two minutes ...", flush=True)
     sizes = growth.growth(threads) if grows else []
     if sizes:
         print(describe_growth(sizes), flush=True)
