@@ -7,7 +7,7 @@ first ``step`` cells of each tile; the rest is what wrapped around. For the grad
 the same tiles are spread out again and added where they overlap.
 
 Maps go through ``torch.fft``. Filters are small in large tiles: they need a few columns of the
-Fourier matrix, so two products of matrices transform them, in slabs of rows of frequencies that
+Fourier matrix, so two products of matrices transform them, some outputs at a time so that they
 stay in the cache.
 """
 
@@ -39,7 +39,7 @@ def convolve(
         weight: of the same type.
         padding: zeros around the maps.
         tiling: how to cut them.
-        spectra: of the filters (:func:`filter_spectra`); made slab by slab if not given.
+        spectra: of the filters (:func:`filter_spectra`); made some outputs at a time if not given.
     """
     kernel = (weight.shape[2], weight.shape[3])
     out = maps.new_zeros(len(maps), len(weight), *_result(maps, kernel, padding))

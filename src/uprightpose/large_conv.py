@@ -58,7 +58,7 @@ class LargeConv2d(nn.Conv2d):
     It has the parameters, the state dict and, to rounding, the output and gradients of
     ``torch.nn.Conv2d`` with stride 1 and zero padding. In inference (``eval()`` and no
     gradient for the weights) the filters' spectra are kept and made again when the weights
-    have changed; in training they are made slab by slab and never held as a whole.
+    have changed; in training they are made for some outputs at a time and never held as a whole.
 
     Args:
         inputs: channels in.

@@ -1,14 +1,14 @@
 """The machine of a benchmark, and what it could do at best: the floor under every timing."""
 
 import os
-import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 import torch
+
+from uprightpose.reproduce.machine import processor_name
 
 SIDE = 1024
 """Of the square matrices whose product shows the peak of arithmetic."""
@@ -81,16 +81,6 @@ def found_versions(packages: tuple[str, ...]) -> dict[str, str]:
         except PackageNotFoundError:
             found[package] = "not installed"
     return found
-
-
-def processor_name() -> str:
-    """Return what the system calls its processor."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
 
 
 def _fastest(work: Callable[[], object]) -> float:

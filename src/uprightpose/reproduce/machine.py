@@ -20,7 +20,7 @@ def describe_machine(threads: int = 0) -> dict[str, str | int]:
     import torch
 
     return {
-        "cpu": _cpu(),
+        "cpu": processor_name(),
         "cores": os.cpu_count() or 0,
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
         "threads": threads or torch.get_num_threads(),
@@ -29,7 +29,7 @@ def describe_machine(threads: int = 0) -> dict[str, str | int]:
     }
 
 
-def _cpu() -> str:
+def processor_name() -> str:
     """Return the model where Linux tells it, else what Python knows."""
     lines = CPU_FACTS.read_text().splitlines() if CPU_FACTS.is_file() else []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
