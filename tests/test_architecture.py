@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "uprightpose"
 
 LAYERS = (
-    "errors process_setting",
+    "errors process_setting background",
     "pipeline",
     "skeletons",
     "pose_types",
@@ -34,7 +34,7 @@ LAYERS = (
     "data.hourglass_file data.mpii_release data.picture_size",
     "data.flic data.mpii data.coco",
     "data.folders",
-    "data.augment data.background data.random_values",
+    "data.augment data.random_values",
     "data.warp data.pack",
     "data.loader",
     "detectors.trunks",

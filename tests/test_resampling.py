@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from uprightpose import resampling
-from uprightpose.resampling import FEW, ahead, redraw, weighted_sums
+from uprightpose.resampling import FEW, redraw, weighted_sums
 from uprightpose.statistics import (
     bootstrap,
     paired_bootstrap,
@@ -90,13 +90,3 @@ class TestStatistics:
         found = bootstrap(of_sums, 2 * images, draws=11)
         assert len(found) == 11
         assert found == pytest.approx(bootstrap(lambda w: of_sums(w), 2 * images, draws=11))
-
-
-def test_ahead_passes_errors_on():
-    def broken():
-        yield 1
-        raise ValueError("broken")
-
-    found = []
-    with pytest.raises(ValueError, match="broken"):
-        found.extend(ahead(broken()))

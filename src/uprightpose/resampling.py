@@ -9,14 +9,13 @@ may simply be drawn again.
 
 import math
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
-from typing import TypeVar
 
 import cv2
 import numpy as np
 from jaxtyping import Float, Integer, Shaped, UInt8
 from numpy import ndarray
+
+from uprightpose.background import in_background
 
 FEW = 1 << 14
 """Images up to which numpy's multinomial draws: the same seed gives what it always gave."""
@@ -25,11 +24,11 @@ _CHUNK = 1 << 23  # weights at a time, 32 MB of float32: enough rows for a fast 
 _EXACT = 1 << 24  # integers up to which float32 is exact
 _ODD = 255  # marks the bytes whose weight is drawn apart
 
-Item = TypeVar("Item")
-
 
 def redraw(images: int, draws: int, seed: int) -> Iterator[Integer[ndarray, "b n"]]:
     """Yield, in order, how often each image is in each of ``draws`` samples of so many images.
+
+    The next chunk is drawn in a thread while one is used.
 
     Args:
         images: at least 1.
@@ -44,11 +43,14 @@ def redraw(images: int, draws: int, seed: int) -> Iterator[Integer[ndarray, "b n
     """
     generator = np.random.default_rng(seed)
     even = np.full(images, 1 / images)
-    for size in chunks(images, draws):
+
+    def draw(size: int) -> Integer[ndarray, "b n"]:
         if images <= FEW:
-            yield generator.multinomial(images, even, size=size)
-        else:
-            yield _draw_many(images, size, generator)
+            return generator.multinomial(images, even, size=size)
+        return _draw_many(images, size, generator)
+
+    # One thread, so that the generator's numbers come in order.
+    yield from in_background(draw, chunks(images, draws), threads=1, ahead=1)
 
 
 def chunks(images: int, draws: int) -> Iterator[int]:
@@ -61,20 +63,6 @@ def chunks(images: int, draws: int) -> Iterator[int]:
     rows = max(1, _CHUNK // max(1, images))
     for start in range(0, draws, rows):
         yield min(rows, draws - start)
-
-
-def ahead(items: Iterator[Item]) -> Iterator[Item]:
-    """Yield the same items, the next one made on another thread while one is used.
-
-    Example:
-        >>> list(ahead(iter("abc")))
-        ['a', 'b', 'c']
-    """
-    with ThreadPoolExecutor(1) as pool:
-        coming = pool.submit(lambda: list(islice(items, 1)))
-        while found := coming.result():
-            coming = pool.submit(lambda: list(islice(items, 1)))
-            yield found[0]
 
 
 def weighted_sums(

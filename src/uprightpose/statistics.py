@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Real
 from numpy import ndarray
 
-from uprightpose.resampling import ahead, chunks, redraw, weighted_sums
+from uprightpose.resampling import chunks, redraw, weighted_sums
 
 DRAWS = 10_000
 LEVEL = 95.0
@@ -86,7 +86,7 @@ def bootstrap(
     """
     if isinstance(statistic, OfSums):
         sums = weighted_sums(statistic.columns, images)
-        drawn = [statistic.finish(sums(w)) for w in ahead(redraw(images, draws, seed))]
+        drawn = [statistic.finish(sums(w)) for w in redraw(images, draws, seed)]
     else:
         drawn = [statistic(w.astype(np.float64)) for w in redraw(images, draws, seed)]
     return np.concatenate(drawn)
@@ -111,7 +111,7 @@ def paired_bootstrap(
     drawn = []
     if isinstance(statistic, OfSums):
         sums = weighted_sums(_side_by_side(statistic, images), images)
-        for weights in ahead(redraw(images, draws, seed)):
+        for weights in redraw(images, draws, seed):
             first, second = np.hsplit(sums(weights), 2)
             drawn.append(statistic.finish(first) - statistic.finish(second))
         return np.concatenate(drawn)

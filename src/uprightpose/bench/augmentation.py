@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from uprightpose.background import in_background
 from uprightpose.bench.item_by_item import stack_items
 from uprightpose.bench.timing import Cases, Comparison
 from uprightpose.data.augment import Augmentation, Draws, augmented_matrices
-from uprightpose.data.background import in_background
 from uprightpose.data.folders import read_folder
 from uprightpose.data.images import MEAN_COLOR, read_image
 from uprightpose.data.loader import Batch, SampleStream

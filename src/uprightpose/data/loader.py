@@ -16,6 +16,7 @@ from numpy import ndarray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from uprightpose.background import in_background
 from uprightpose.data.augment import (
     VALUES,
     Augmentation,
@@ -28,7 +29,6 @@ from uprightpose.data.augment import (
     move_joints,
     no_augmentations,
 )
-from uprightpose.data.background import in_background
 from uprightpose.data.images import MEAN_COLOR
 from uprightpose.data.pack import Pack
 from uprightpose.data.random_values import uniform_values

@@ -13,7 +13,7 @@ from jaxtyping import Float, UInt8
 from numpy import ndarray
 from tqdm import tqdm
 
-from uprightpose.data.background import in_background
+from uprightpose.background import in_background
 from uprightpose.data.images import crop_image, read_image
 from uprightpose.data.sample import Sample
 from uprightpose.data.writing import write_whole

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from uprightpose.data.background import in_background
+from uprightpose.background import in_background
 
 
 def running() -> list[threading.Thread]:
