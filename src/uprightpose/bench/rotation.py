@@ -45,7 +45,7 @@ def rotate_maps_forward(threads: int) -> Comparison:  # noqa: ARG001
     except ImportError:
         missing["kornia"] = "not installed"
     try:
-        from torchvision.transforms.functional import (  # type: ignore[import-untyped]
+        from torchvision.transforms.functional import (
             InterpolationMode,
         )
         from torchvision.transforms.functional import rotate as vision_rotate
