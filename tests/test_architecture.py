@@ -65,7 +65,7 @@ LAYERS = (
     "predict",
     "evaluate",
     "train.recipe",
-    "train.stages",
+    "train.stages train.people",
     "train.module",
     "train.run",
     "plots",

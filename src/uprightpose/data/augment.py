@@ -6,7 +6,7 @@ random values alone.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
@@ -93,6 +93,16 @@ def no_augmentations(count: int) -> Draws:
     """Return draws that leave so many pictures as they are."""
     zeros, kept = np.zeros(count), np.zeros(count, dtype=bool)
     return Draws(zeros, np.ones(count), np.zeros((count, 2)), kept, np.zeros((count, 3, 4)))
+
+
+def turned_further(draws: Draws, angle: Float[ndarray, " b"]) -> Draws:
+    """Return draws that first turn each person by ``angle`` radians; mirrored, the other way.
+
+    Example:
+        >>> turned_further(no_augmentations(1), np.array([0.5])).angle
+        array([0.5])
+    """
+    return replace(draws, angle=draws.angle + np.where(draws.flip, -angle, angle))
 
 
 def _each(function: Callable[[float], float], values: Float[ndarray, " b"]) -> Float[ndarray, " b"]:

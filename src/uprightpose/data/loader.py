@@ -28,6 +28,7 @@ from uprightpose.data.augment import (
     exchange_sides,
     move_joints,
     no_augmentations,
+    turned_further,
 )
 from uprightpose.data.images import MEAN_COLOR
 from uprightpose.data.pack import Pack
@@ -78,6 +79,8 @@ class SampleStream(Dataset[Batch]):
         augmentation: ``None`` leaves pictures upright.
         seed: of order and augmentation.
         items: places of the people to draw from; all by default.
+        upright: ``(n,)`` radians that turn each packed person upright: what is drawn turns from
+            there.
         centers: draw each picture's augmentation again until the pose is of its turn's type:
             the baselines' "extra augmentation" (SPEC 1.14).
         warp: crop the pictures; without, a batch holds packed pictures and how to crop them.
@@ -92,6 +95,7 @@ class SampleStream(Dataset[Batch]):
         seed: int = 0,
         *,
         items: Int[ndarray, " m"] | None = None,
+        upright: Float[ndarray, " n"] | None = None,
         centers: Float[ndarray, "t k 2"] | None = None,
         warp: bool = True,
     ) -> None:
@@ -99,7 +103,7 @@ class SampleStream(Dataset[Batch]):
         self.pack, self.skeleton, self.crop = pack, skeleton, crop
         self.augmentation, self.seed = augmentation, seed
         self.items = np.arange(len(pack.joints)) if items is None else items
-        self.centers, self.warp = centers, warp
+        self.upright, self.centers, self.warp = upright, centers, warp
         self._last: tuple[int, Int[ndarray, " m"]] = (-1, np.arange(0))
 
     def __getitem__(self, index: int) -> Batch:
@@ -110,7 +114,7 @@ class SampleStream(Dataset[Batch]):
         """Return the items ``indices``, drawn, moved and cropped together."""
         places = np.asarray(indices, dtype=np.int64)
         items = self._people(places)
-        draws, matrices, joints = self._drawn(places, self.pack.joints[items])
+        draws, matrices, joints = self._drawn(places, items)
         state = exchange_sides(self.pack.state[items], draws.flip, self.skeleton.mirror)
         covers = covered_pixels(draws, self.crop.size)
         labels = (
@@ -148,9 +152,10 @@ class SampleStream(Dataset[Batch]):
         return order
 
     def _drawn(
-        self, places: Int[ndarray, " b"], joints: Float[ndarray, "b k 2"]
+        self, places: Int[ndarray, " b"], items: Int[ndarray, " b"]
     ) -> tuple[Draws, Float[ndarray, "b 2 3"], Float[ndarray, "b k 2"]]:
         """Return augmentations, their maps and the joints that they moved."""
+        joints = self.pack.joints[items]
         values = np.zeros((len(places), VALUES))
         rows = np.arange(len(places))
         for turn in range(TRIES):
@@ -160,6 +165,8 @@ class SampleStream(Dataset[Batch]):
                 start, key = turn * VALUES, (self.seed, 1)
                 values[rows] = uniform_values(key, places[rows], start, start + VALUES)
                 draws = draw_augmentations(self.augmentation, values)
+            if self.upright is not None:
+                draws = turned_further(draws, self.upright[items])
             matrices = augmented_matrices(self.pack.box, self.crop, draws)
             moved = move_joints(joints, matrices, self.skeleton.mirror)
             if self.centers is None or self.augmentation is None:

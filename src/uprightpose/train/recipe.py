@@ -21,7 +21,7 @@ POSITIVE = (
 NOT_NEGATIVE = (
     *("detector_steps", "body_steps", "limbs_steps", "all_steps", "workers", "seed", "threads"),
     *("rotation", "upright_share", "shift", "flip", "erase", "content", "head_width", "fold_steps"),
-    "blur",
+    *("blur", "held_out"),
 )
 SHARES = ("upright_share", "flip", "erase")
 SIDES = {"compact": 16, "fcn": 32, "resnet": 16, "hourglass": 64}
@@ -66,6 +66,11 @@ class Recipe(Settings):
         out_of_fold: so many detectors, each trained without a part of the people, make the
             maps of that part for refinement (SPEC 1.16's trap); 0 for none.
         fold_steps: steps of each of these.
+        held_out: the last of so many parts of each dataset teaches refinement alone, the others
+            the detector alone: refinement sees maps of new people without further detectors; 0
+            teaches everyone to all. Stage ``all`` always learns from everyone.
+        upright: turn every person upright by its true body angle first, so that ``rotation`` is
+            about the body and not the picture; who has no such angle teaches nothing.
         rotation: largest turn in degrees.
         upright_share: share of pictures turned by at most 30 degrees instead.
         scale_low: smallest size factor.
@@ -116,6 +121,8 @@ class Recipe(Settings):
     occluded: Literal["background", "ignored", "drawn"] = "background"
     out_of_fold: int = 0
     fold_steps: int = 0
+    held_out: int = 0
+    upright: bool = False
     rotation: float = 180.0
     upright_share: float = 0.0
     scale_low: float = 0.80
@@ -192,6 +199,11 @@ class Recipe(Settings):
             raise InputError(
                 "recipe: out_of_fold and fold_steps go together, found "
                 f"{self.out_of_fold} and {self.fold_steps}"
+            )
+        if self.held_out == 1 or (self.held_out and self.out_of_fold):
+            raise InputError(
+                "recipe: held_out must be 0 or at least 2, and 0 with out_of_fold, found held_out "
+                f"{self.held_out}, out_of_fold {self.out_of_fold}"
             )
         if self.batch % self.processes:
             raise InputError(

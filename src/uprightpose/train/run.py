@@ -27,12 +27,14 @@ from uprightpose.data.sample import Sample
 from uprightpose.data.writing import make_folder, write_whole
 from uprightpose.detectors.trunks import load_folded
 from uprightpose.errors import InputError
+from uprightpose.metrics import axis_angle
 from uprightpose.model import STAGES as STAGE_NAMES
 from uprightpose.model import PoseNet
 from uprightpose.pose_types import pose_clusters
 from uprightpose.settings import Settings
 from uprightpose.skeletons import SKELETONS
 from uprightpose.train.module import Progress, StageData, StageModule
+from uprightpose.train.people import learners
 from uprightpose.train.recipe import DATASETS, Recipe, folder
 from uprightpose.train.stages import FOLD, STAGES, Stage
 from uprightpose.weights import build, load_weights, read_folded, save_weights
@@ -97,18 +99,25 @@ def train(recipe: Recipe) -> Path:
     model, settings = _start(recipe, pack)
     if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
         write_whole(out / "recipe.json", json.dumps(asdict(recipe), indent=1).encode())
+    sources = [sample.source for sample in samples]
+    turns = axis_angle(pack.joints, SKELETONS[recipe.skeleton]) if recipe.upright else None
     for stage in stages:
         finished = out / f"{stage.name}.safetensors"
         if finished.exists():
             _copy_parts(load_weights(finished)[0], model, STAGE_NAMES)
             continue
-        folds = _folds(recipe, settings, pack) if stage.name in ("body", "limbs") else []
+        folds = _folds(recipe, settings, pack, turns) if stage.name in ("body", "limbs") else []
         trained = replace(settings, last=stage.losses[-1])
-        _run_stage(model, stage, recipe, pack, finished, trained, folds=folds)
+        items = learners(stage.name, sources, recipe.held_out, turns)
+        _run_stage(
+            model, stage, recipe, pack, finished, trained, folds=folds, items=items, turns=turns
+        )
     return finished
 
 
-def _folds(recipe: Recipe, settings: Settings, pack: Pack) -> list[nn.Module]:
+def _folds(
+    recipe: Recipe, settings: Settings, pack: Pack, turns: Float[np.ndarray, " n"] | None
+) -> list[nn.Module]:
     """Return one detector per fold, trained without its people; trains those not there yet."""
     detectors = []
     people = np.arange(len(pack.joints))
@@ -119,7 +128,9 @@ def _folds(recipe: Recipe, settings: Settings, pack: Pack) -> list[nn.Module]:
             lightning.seed_everything(recipe.seed, verbose=False)
             model, _ = _start(replace(recipe, start=None), pack, alone)
             others = people[people * recipe.out_of_fold // len(people) != number]
-            _run_stage(model, FOLD, recipe, pack, finished, alone, items=others)
+            if turns is not None:
+                others = others[np.isfinite(turns[others])]
+            _run_stage(model, FOLD, recipe, pack, finished, alone, items=others, turns=turns)
         detectors.append(load_weights(finished)[0].detector)
     return detectors
 
@@ -283,6 +294,7 @@ def _stream(
     augment: bool = True,
     offset: int = 0,
     items: Int[np.ndarray, " m"] | None = None,
+    upright: Float[np.ndarray, " n"] | None = None,
     centers: Float[np.ndarray, "t k 2"] | None = None,
 ) -> SampleStream:
     augmentation = Augmentation(
@@ -300,6 +312,7 @@ def _stream(
         augmentation if augment else None,
         recipe.seed * len(STAGES) + offset,
         items=items,
+        upright=upright,
         centers=centers,
         warp=recipe.augment_on == "cpu" or not augment,
     )
@@ -315,13 +328,15 @@ def _run_stage(
     *,
     folds: Sequence[nn.Module] = (),
     items: Int[np.ndarray, " m"] | None = None,
+    turns: Float[np.ndarray, " n"] | None = None,
 ) -> None:
     """Fit one stage, from its checkpoint if there is one, and save its weights."""
     frozen = _frozen(_trunk(model), recipe.frozen_trunk) if recipe.frozen_trunk else []
     module = StageModule(model, stage, recipe, frozen, folds, len(pack.joints))
     centers = _centers(recipe, pack) if stage.name == "body" else None
     offset = STAGES.index(stage) if stage in STAGES else 0
-    data = StageData(_stream(recipe, pack, offset=offset, items=items, centers=centers), module)
+    stream = _stream(recipe, pack, offset=offset, items=items, upright=turns, centers=centers)
+    data = StageData(stream, module)
     checkpoint = finished.parent / "checkpoints" / f"{finished.stem}.ckpt"
     trainer = _trainer(module, recipe, checkpoint)
     resume = checkpoint if checkpoint.exists() else None
