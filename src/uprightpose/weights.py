@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from uprightpose.angle_net import AngleNet
 from uprightpose.baselines import BranchedRefiner, TypeSupervisedRefiner
 from uprightpose.data.writing import write_whole
 from uprightpose.detectors.compact import CompactDetector
@@ -28,6 +29,9 @@ from uprightpose.skeletons import SKELETONS, Skeleton
 
 FORMAT = "uprightpose-1"
 """Names the settings in every file; a file without it is refused."""
+
+ANGLE_FORMAT = "uprightpose-angle-1"
+"""The same of an :class:`~uprightpose.angle_net.AngleNet`."""
 
 _CHOICES = {
     "last": STAGES,
@@ -166,7 +170,44 @@ def load_weights(path: Path, skeleton: Skeleton | None = None) -> tuple[PoseNet,
     return model.eval(), settings
 
 
-def _read(path: Path) -> tuple[Settings, dict[str, Tensor]]:
+def save_angle_net(net: AngleNet, trunk: str, path: Path, *, half: bool = True) -> None:
+    """Write the posterior of the body angle; through a temporary file.
+
+    Args:
+        net: its state, norms' statistics included.
+        trunk: timm's name of its trunk.
+        path: ``.safetensors`` file.
+        half: store numbers in 16 bits.
+    """
+    state = {
+        name: (value.half() if half and value.is_floating_point() else value).contiguous().cpu()
+        for name, value in net.state_dict().items()
+    }
+    notes = {ANGLE_FORMAT: json.dumps({"trunk": trunk, "size": net.size})}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, save(state, metadata=notes))
+
+
+def load_angle_net(path: Path) -> AngleNet:
+    """Build the posterior of the body angle and load its weights, ready for inference.
+
+    Raises:
+        InputError: if the file is missing, damaged or of another format.
+    """
+    state, notes = _tensors(path)
+    if ANGLE_FORMAT not in notes:
+        raise InputError(f"{path}: expected weights of an angle net ({ANGLE_FORMAT})")
+    try:
+        net = AngleNet(**json.loads(notes[ANGLE_FORMAT]))
+        net.load_state_dict(state)
+    except (TypeError, ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise InputError(f"{path}: weights and settings disagree: {reason}") from error
+    return net.eval()
+
+
+def _tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Return a file's tensors in single precision, and its notes."""
     if not path.is_file():
         raise InputError(f"{path}: no such weights file; expected a .safetensors file")
     try:
@@ -175,6 +216,12 @@ def _read(path: Path) -> tuple[Settings, dict[str, Tensor]]:
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path}: is no safetensors file or is damaged ({error})") from error
+    float32 = {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
+    return float32, notes
+
+
+def _read(path: Path) -> tuple[Settings, dict[str, Tensor]]:
+    state, notes = _tensors(path)
     if FORMAT not in notes:
         raise InputError(f"{path}: expected weights written by uprightpose ({FORMAT})")
     try:
@@ -196,8 +243,7 @@ def _read(path: Path) -> tuple[Settings, dict[str, Tensor]]:
             f"{path}: unknown {', '.join(f'{name} {values[name]}' for name in odd)}; "
             "written by a newer version?"
         )
-    float32 = {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
-    return Settings(**values), float32
+    return Settings(**values), state
 
 
 def read_folded(folder: Path) -> Mapping[str, np.ndarray]:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import lightning
 import numpy as np
@@ -45,7 +45,7 @@ class StageModule(lightning.LightningModule):
         """Mark what learns."""
         super().__init__()
         self.model = model.to(memory_format=torch.channels_last)
-        self.stage, self.recipe = stage, recipe
+        self.stage, self.recipe, self.title = stage, recipe, stage.name
         self.steps: int = getattr(recipe, f"{stage.name}_steps")
         self._fixed = [getattr(model, name) for name in STAGES if name not in stage.learns]
         self._fixed = [part for part in (*self._fixed, *frozen) if part is not None]
@@ -84,18 +84,9 @@ class StageModule(lightning.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Build the optimizer over what learns, and its schedule by step."""
-        recipe = self.recipe
-        rate = recipe.fine_tune_rate if self.stage.fine_tune else recipe.rate
+        rate = self.recipe.fine_tune_rate if self.stage.fine_tune else self.recipe.rate
         learning = [value for value in self.parameters() if value.requires_grad]
-        factor = {"cosine": cosine, "drops": drops, "constant": constant}[recipe.factor]
-        optimizer = _optimizer(recipe, learning, rate)
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: factor(step / self.steps)
-        )
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
-        }
+        return scheduled_optimizer(self.recipe, learning, rate, self.steps)
 
     def _losses(self, outputs: Outputs, batch: Batch, types: Tensor | None) -> dict[str, Tensor]:
         """Return the sum of each stage's losses, by the name of the stage."""
@@ -150,6 +141,16 @@ class StageModule(lightning.LightningModule):
         return levels
 
 
+def scheduled_optimizer(
+    recipe: Recipe, learning: list[nn.Parameter], rate: float, steps: int
+) -> OptimizerLRSchedulerConfig:
+    """Return the recipe's optimizer and its schedule over so many steps."""
+    factor = {"cosine": cosine, "drops": drops, "constant": constant}[recipe.factor]
+    optimizer = _optimizer(recipe, learning, rate)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: factor(step / steps))
+    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
 def _optimizer(recipe: Recipe, learning: list[nn.Parameter], rate: float) -> torch.optim.Optimizer:
     if recipe.optimizer == "adam":
         return torch.optim.AdamW(learning, rate, weight_decay=recipe.decay)
@@ -176,6 +177,14 @@ def constant(_progress: float) -> float:
     return 1.0
 
 
+class Learner(Protocol):
+    """What a run needs to know of a module that learns."""
+
+    recipe: Recipe
+    steps: int
+    title: str
+
+
 class StageData(lightning.LightningDataModule):
     """Batches of one stage from the step where training stands to its last.
 
@@ -183,7 +192,7 @@ class StageData(lightning.LightningDataModule):
     saved with the checkpoint.
     """
 
-    def __init__(self, stream: SampleStream, stage: StageModule) -> None:
+    def __init__(self, stream: SampleStream, stage: Learner) -> None:
         """Feed ``stage`` from ``stream``."""
         super().__init__()
         self.stream, self.stage, self.start = stream, stage, 0
@@ -234,10 +243,10 @@ class StageData(lightning.LightningDataModule):
 class Progress(lightning.Callback):
     """A bar over all steps of a stage, with the time left; a resumed stage starts in its middle."""
 
-    def on_train_start(self, trainer: lightning.Trainer, pl_module: StageModule) -> None:  # type: ignore[override]
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: Learner) -> None:  # type: ignore[override]
         """Open the bar at the step where training stands; one process of several shows it."""
         self._bar = tqdm(
-            desc=f"stage {pl_module.stage.name}",
+            desc=f"stage {pl_module.title}",
             total=pl_module.steps,
             initial=trainer.global_step,
             unit="step",

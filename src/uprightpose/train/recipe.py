@@ -19,7 +19,16 @@ POSITIVE = (
     *("rate", "fine_tune_rate", "clip", "save_every", "devices", "nodes"),
 )
 NOT_NEGATIVE = (
-    *("detector_steps", "body_steps", "limbs_steps", "all_steps", "workers", "seed", "threads"),
+    *(
+        "detector_steps",
+        "body_steps",
+        "limbs_steps",
+        "all_steps",
+        "angle_steps",
+        "workers",
+        "seed",
+        "threads",
+    ),
     *("rotation", "upright_share", "shift", "flip", "erase", "content", "head_width", "fold_steps"),
     *("blur", "held_out"),
 )
@@ -86,6 +95,8 @@ class Recipe(Settings):
         body_steps: steps of stage 1.
         limbs_steps: steps of stage 2.
         all_steps: steps of everything together.
+        angle_steps: steps of the body angle's posterior, which has a trunk of its own and nothing
+            to do with the stages; its weights are ``angle.safetensors``.
         batch: people per step, over all devices.
         optimizer: ``"adam"`` (AdamW), ``"sgd"`` (momentum 0.9) or ``"rmsprop"`` (alpha 0.99).
         rate: learning rate of each stage alone.
@@ -136,6 +147,7 @@ class Recipe(Settings):
     body_steps: int = 0
     limbs_steps: int = 0
     all_steps: int = 0
+    angle_steps: int = 0
     batch: int = 16
     optimizer: Literal["adam", "sgd", "rmsprop"] = "adam"
     rate: float = 1e-3

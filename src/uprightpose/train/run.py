@@ -17,8 +17,9 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities import rank_zero_only
-from torch import nn
+from torch import Tensor, nn
 
+from uprightpose.angle_net import AngleNet
 from uprightpose.data.augment import Augmentation
 from uprightpose.data.folders import read_folder, to_skeleton
 from uprightpose.data.loader import SampleStream
@@ -33,11 +34,12 @@ from uprightpose.model import PoseNet
 from uprightpose.pose_types import pose_clusters
 from uprightpose.settings import Settings
 from uprightpose.skeletons import SKELETONS
+from uprightpose.train.angle import AngleModule
 from uprightpose.train.module import Progress, StageData, StageModule
 from uprightpose.train.people import learners
 from uprightpose.train.recipe import DATASETS, Recipe, folder
 from uprightpose.train.stages import FOLD, STAGES, Stage
-from uprightpose.weights import build, load_weights, read_folded, save_weights
+from uprightpose.weights import build, load_weights, read_folded, save_angle_net, save_weights
 
 SAME_RESULT = ("out", *DATASETS, "cache", "start", "save_every", "workers", "threads")
 """Keys that may change when a run is resumed: where things are, not what is done."""
@@ -83,7 +85,7 @@ def train(recipe: Recipe) -> Path:
     """
     out = folder(recipe.out)
     stages = [stage for stage in STAGES if _steps(recipe, stage)]
-    if not stages:
+    if not stages and not recipe.angle_steps:
         raise InputError("recipe: every stage has 0 steps; set detector_steps or another above 0")
     _check_processes(recipe)
     _check_claim(out, recipe)
@@ -96,9 +98,13 @@ def train(recipe: Recipe) -> Path:
     lightning.seed_everything(recipe.seed, verbose=False)
     cache, threads = folder(recipe.cache), recipe.threads
     pack = pack_samples(samples, recipe.size, cache, recipe.resize, threads=threads)
-    model, settings = _start(recipe, pack)
     if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
         write_whole(out / "recipe.json", json.dumps(asdict(recipe), indent=1).encode())
+    if recipe.angle_steps:
+        finished = _train_angle(recipe, pack, [sample.source for sample in samples])
+    if not stages:
+        return finished
+    model, settings = _start(recipe, pack)
     sources = [sample.source for sample in samples]
     turns = axis_angle(pack.joints, SKELETONS[recipe.skeleton]) if recipe.upright else None
     for stage in stages:
@@ -112,6 +118,29 @@ def train(recipe: Recipe) -> Path:
         _run_stage(
             model, stage, recipe, pack, finished, trained, folds=folds, items=items, turns=turns
         )
+    return finished
+
+
+def _train_angle(recipe: Recipe, pack: Pack, sources: Sequence[str]) -> Path:
+    """Train the posterior of the body angle, if it is not there, and return its weights.
+
+    It learns from those who teach the detector, and only from known angles.
+    """
+    finished = folder(recipe.out) / "angle.safetensors"
+    if finished.exists():
+        return finished
+    timm = recipe.trunk_weights == "timm"
+    net = AngleNet(recipe.trunk, recipe.size, pretrained=timm)
+    if recipe.trunk_weights not in ("none", "timm"):
+        arrays = read_folded(folder(recipe.trunk_weights))
+        load_folded(net.trunk, arrays, (_first_pictures(recipe, pack) - net.mean) / net.std)
+    known = axis_angle(pack.joints, SKELETONS[recipe.skeleton])
+    items = learners("detector", sources, recipe.held_out, known)
+    module = AngleModule(net, recipe)
+    _fit(module, _stream(recipe, pack, offset=len(STAGES), items=items), recipe, finished)
+    if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
+        save_angle_net(net, recipe.trunk, finished, half=False)
+        _checkpoint(finished).unlink(missing_ok=True)
     return finished
 
 
@@ -224,12 +253,17 @@ def _start(
             )
     if recipe.start is None and recipe.trunk_weights not in ("none", "timm"):
         arrays = read_folded(folder(recipe.trunk_weights))
-        stream = _stream(recipe, pack, augment=False)
-        count = min(STATISTICS, len(pack.joints))
-        images = stream.batch(range(count)).images.float().contiguous()
         detector: Any = model.detector
+        images = _first_pictures(recipe, pack)
         load_folded(_trunk(model), arrays, (images - detector.mean) / detector.std)
     return model, settings
+
+
+def _first_pictures(recipe: Recipe, pack: Pack) -> Float[Tensor, "b 3 s s"]:
+    """Return the upright pictures that settle the statistics of a folded trunk."""
+    count = min(STATISTICS, len(pack.joints))
+    stream = _stream(recipe, pack, augment=False)
+    return stream.batch(range(count)).images.float().contiguous()
 
 
 def _centers(recipe: Recipe, pack: Pack) -> Float[np.ndarray, "t k 2"] | None:
@@ -336,8 +370,24 @@ def _run_stage(
     centers = _centers(recipe, pack) if stage.name == "body" else None
     offset = STAGES.index(stage) if stage in STAGES else 0
     stream = _stream(recipe, pack, offset=offset, items=items, upright=turns, centers=centers)
+    trainer, report = _fit(module, stream, recipe, finished)
+    if trainer.is_global_zero:
+        save_weights(model, settings, finished, half=False)
+        _checkpoint(finished).unlink(missing_ok=True)  # only now: the weights are safe
+        print(f"stage {finished.stem}: {report}; weights in {finished}", flush=True)
+    trainer.strategy.barrier()
+
+
+def _fit(
+    module: StageModule | AngleModule, stream: SampleStream, recipe: Recipe, finished: Path
+) -> tuple[lightning.Trainer, str]:
+    """Fit a module, from its checkpoint if there is one; return how fast data came, too.
+
+    Raises:
+        InputError: if it diverged.
+    """
     data = StageData(stream, module)
-    checkpoint = finished.parent / "checkpoints" / f"{finished.stem}.ckpt"
+    checkpoint = _checkpoint(finished)
     trainer = _trainer(module, recipe, checkpoint)
     resume = checkpoint if checkpoint.exists() else None
     try:
@@ -349,16 +399,18 @@ def _run_stage(
         raise KeyboardInterrupt from error
     finally:
         data.close()
-    if not all(value.isfinite().all() for value in model.parameters()):
-        raise InputError(f"stage {stage.name} diverged: its weights are no numbers; lower rate")
-    if trainer.is_global_zero:
-        save_weights(model, settings, finished, half=False)
-        checkpoint.unlink(missing_ok=True)  # only now: the weights are safe
-        print(f"stage {finished.stem}: {data.report()}; weights in {finished}", flush=True)
-    trainer.strategy.barrier()
+    if not all(value.isfinite().all() for value in module.model.parameters()):
+        raise InputError(f"stage {module.title} diverged: its weights are no numbers; lower rate")
+    return trainer, data.report()
 
 
-def _trainer(module: StageModule, recipe: Recipe, checkpoint: Path) -> lightning.Trainer:
+def _checkpoint(finished: Path) -> Path:
+    return finished.parent / "checkpoints" / f"{finished.stem}.ckpt"
+
+
+def _trainer(
+    module: StageModule | AngleModule, recipe: Recipe, checkpoint: Path
+) -> lightning.Trainer:
     """Return Lightning's trainer of one stage.
 
     Raises:
@@ -398,10 +450,12 @@ def _trainer(module: StageModule, recipe: Recipe, checkpoint: Path) -> lightning
         ) from error
 
 
-def _strategy(module: StageModule, recipe: Recipe) -> str:
+def _strategy(module: StageModule | AngleModule, recipe: Recipe) -> str:
     """Return how processes work together; in a phase some parts may get no gradient."""
     if recipe.processes == 1:
         return "auto"
+    if isinstance(module, AngleModule):
+        return "ddp"
     detector: Any = module.model.detector
     return "ddp_find_unused_parameters_true" if len(detector.phases) > 1 else "ddp"
 

@@ -1,0 +1,42 @@
+"""Training of the body angle's posterior (:mod:`uprightpose.angle_net`) from a recipe."""
+
+import lightning
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor
+
+from uprightpose.angle_net import AngleNet, angle_loss
+from uprightpose.data.loader import Batch
+from uprightpose.metrics import axis_angle
+from uprightpose.skeletons import SKELETONS
+from uprightpose.train.module import scheduled_optimizer
+from uprightpose.train.recipe import Recipe
+
+
+class AngleModule(lightning.LightningModule):
+    """Trains an :class:`~uprightpose.angle_net.AngleNet` on augmented pictures.
+
+    Args:
+        model: changed in place.
+        recipe: rates, optimizer, ``angle_steps``.
+    """
+
+    def __init__(self, model: AngleNet, recipe: Recipe) -> None:
+        """Keep the network."""
+        super().__init__()
+        self.model = model.to(memory_format=torch.channels_last)
+        self.recipe, self.steps, self.title = recipe, recipe.angle_steps, "angle"
+
+    def training_step(self, batch: Batch, _index: int) -> Tensor:
+        """Return the cross-entropy of the angles that the augmented joints have."""
+        images = batch.images.float().contiguous(memory_format=torch.channels_last)
+        joints = batch.joints.cpu().double().numpy()
+        angle = torch.from_numpy(axis_angle(joints, SKELETONS[self.recipe.skeleton]))
+        loss = angle_loss(self.model(images).float(), angle.float().to(self.device))
+        self.log("angle", loss, sync_dist=self.recipe.processes > 1)
+        return loss
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        """Build the optimizer and its schedule by step."""
+        learning = list(self.model.parameters())
+        return scheduled_optimizer(self.recipe, learning, self.recipe.rate, self.steps)
