@@ -19,13 +19,23 @@ class AngleModule(lightning.LightningModule):
     Args:
         model: changed in place.
         recipe: rates, optimizer, ``angle_steps``.
+        frozen: parts that never learn.
     """
 
-    def __init__(self, model: AngleNet, recipe: Recipe) -> None:
-        """Keep the network."""
+    def __init__(self, model: AngleNet, recipe: Recipe, frozen: Sequence[nn.Module] = ()) -> None:
+        """Mark what learns."""
         super().__init__()
+        self._fixed = tuple(frozen)
+        for part in self._fixed:
+            part.requires_grad_(False)
         self.model = model.to(memory_format=torch.channels_last)
         self.recipe, self.steps, self.title = recipe, recipe.angle_steps, "angle"
+
+    def on_train_start(self) -> None:
+        """Keep the running statistics of fixed parts fixed, in a resumed run too."""
+        self.train()
+        for part in self._fixed:
+            part.eval()
 
     def training_step(self, batch: Batch, _index: int) -> Tensor:
         """Return the cross-entropy of the angles that the augmented joints have."""
@@ -38,5 +48,5 @@ class AngleModule(lightning.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Build the optimizer and its schedule by step."""
-        learning = list(self.model.parameters())
+        learning = [value for value in self.parameters() if value.requires_grad]
         return scheduled_optimizer(self.recipe, learning, self.recipe.rate, self.steps)

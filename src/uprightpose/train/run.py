@@ -136,7 +136,8 @@ def _train_angle(recipe: Recipe, pack: Pack, sources: Sequence[str]) -> Path:
         load_folded(net.trunk, arrays, (_first_pictures(recipe, pack) - net.mean) / net.std)
     known = axis_angle(pack.joints, SKELETONS[recipe.skeleton])
     items = learners("detector", sources, recipe.held_out, known)
-    module = AngleModule(net, recipe)
+    frozen = _frozen(net.trunk, recipe.frozen_trunk) if recipe.frozen_trunk else []
+    module = AngleModule(net, recipe, frozen)
     _fit(module, _stream(recipe, pack, offset=len(STAGES), items=items), recipe, finished)
     if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
         save_angle_net(net, recipe.trunk, finished, half=False)
