@@ -1,9 +1,11 @@
 """Training of the body angle's posterior (:mod:`uprightpose.angle_net`) from a recipe."""
 
+from collections.abc import Sequence
+
 import lightning
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
-from torch import Tensor
+from torch import Tensor, nn
 
 from uprightpose.angle_net import AngleNet, angle_loss
 from uprightpose.data.loader import Batch
