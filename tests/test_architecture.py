@@ -68,7 +68,7 @@ LAYERS = (
     "train.recipe",
     "train.stages train.people",
     "train.module",
-    "train.angle",
+    "train.angle train.on_maps",
     "train.run",
     "plots",
     "predict_files",

@@ -83,8 +83,10 @@ class AngleNet(nn.Module):
         """Return the logits of each person's angle.
 
         Args:
-            images: RGB, 0 to 255, of side :attr:`size`.
+            images: RGB, 0 to 255, square; larger ones are averaged down to :attr:`size`.
         """
+        if images.shape[-1] != self.size:
+            images = nn.functional.interpolate(images, (self.size, self.size), mode="area")
         check_sides(images, STRIDES[-1])
         fine, coarse = self.trunk((images - self.mean) / self.std)
         fine = nn.functional.avg_pool2d(fine, 2)

@@ -192,6 +192,29 @@ def invert_affine(matrix: Float[ndarray, "2 3"]) -> Float[ndarray, "2 3"]:
     return np.concatenate([linear, (-linear @ matrix[:, 2])[:, None]], axis=1)
 
 
+def turn_matrices(
+    matrices: Float[ndarray, "b 2 3"], angle: Float[ndarray, " b"], size: int
+) -> Float[ndarray, "b 2 3"]:
+    """Return maps to square crops that are each turned further, about the crop's middle.
+
+    Args:
+        matrices: any pixels -> crop pixels.
+        angle: radians, positive clockwise as displayed.
+        size: side of the crops.
+
+    Example:
+        >>> turn_matrices(np.eye(2, 3)[None], np.array([math.pi / 2]), 4)[0].round(3) + 0.0
+        array([[ 0., -1.,  3.],
+               [ 1.,  0.,  0.]])
+    """
+    cos, sin = np.cos(angle), np.sin(angle)
+    turn = np.stack([cos, -sin, sin, cos], axis=1).reshape(-1, 2, 2)
+    center = np.array(middle((size, size)))
+    linear = turn @ matrices[:, :, :2]
+    shift = (turn @ (matrices[:, :, 2] - center)[:, :, None])[:, :, 0] + center
+    return np.concatenate([linear, shift[:, :, None]], axis=2)
+
+
 def shrink_matrix(factor_x: float, factor_y: float) -> Float[ndarray, "2 3"]:
     """Return the map of pixel centers when a picture is resized by these factors."""
     shift_x, shift_y = HALF * factor_x - HALF, HALF * factor_y - HALF

@@ -34,7 +34,7 @@ from uprightpose.data.images import MEAN_COLOR
 from uprightpose.data.pack import Pack
 from uprightpose.data.random_values import uniform_values
 from uprightpose.data.warp import warp_on_cpu
-from uprightpose.frames import Crop, sampling_grids
+from uprightpose.frames import Crop, sampling_grids, turn_matrices
 from uprightpose.pose_types import nearest_type
 from uprightpose.skeletons import Skeleton
 
@@ -110,11 +110,19 @@ class SampleStream(Dataset[Batch]):
         """Return item ``index`` as a :class:`Batch` without batch dimension."""
         return Batch(*(None if part is None else part[0] for part in self.batch([index])))  # type: ignore[arg-type]
 
-    def batch(self, indices: Sequence[int]) -> Batch:
-        """Return the items ``indices``, drawn, moved and cropped together."""
+    def batch(self, indices: Sequence[int], further: Float[ndarray, " b"] | None = None) -> Batch:
+        """Return the items ``indices``, drawn, moved and cropped together.
+
+        Args:
+            indices: of the stream.
+            further: radians by which each crop is turned further about its middle.
+        """
         places = np.asarray(indices, dtype=np.int64)
         items = self._people(places)
         draws, matrices, joints = self._drawn(places, items)
+        if further is not None:
+            matrices = turn_matrices(matrices, further, self.crop.size)
+            joints = move_joints(self.pack.joints[items], matrices, self.skeleton.mirror)
         state = exchange_sides(self.pack.state[items], draws.flip, self.skeleton.mirror)
         covers = covered_pixels(draws, self.crop.size)
         labels = (
