@@ -138,6 +138,16 @@ class SampleStream(Dataset[Batch]):
         grids = sampling_grids(matrices, pictures.shape[-1], self.crop.size)
         return Batch(pictures, *labels, torch.from_numpy(grids).float(), torch.from_numpy(covers))
 
+    def labels(
+        self, indices: Sequence[int]
+    ) -> tuple[Float[ndarray, "b k 2"], UInt8[ndarray, "b k"]]:
+        """Return joints in crop pixels and states of the items ``indices``, without pictures."""
+        places = np.asarray(indices, dtype=np.int64)
+        items = self._people(places)
+        draws, _, joints = self._drawn(places, items)
+        state = exchange_sides(self.pack.state[items], draws.flip, self.skeleton.mirror)
+        return joints, state
+
     __getitems__ = batch
     """What a ``DataLoader`` asks for."""
 

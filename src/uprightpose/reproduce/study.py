@@ -1,0 +1,339 @@
+"""What SPEC 5.4 asks for, made step by step and kept: detectors, angles, maps, refiners, joints.
+
+Two detectors differ in the turns of their training pictures alone: ``upright`` has seen bodies
+within 30 degrees of upright, ``circle`` went on from there over the full circle. Neither has seen
+the last fifth of LSP train and LSPET, whose maps teach the refiners. Nothing here is chosen on test
+people.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy import ndarray
+
+from uprightpose.angle_net import AngleNet, Hypotheses
+from uprightpose.data.augment import Augmentation
+from uprightpose.data.loader import SampleStream
+from uprightpose.data.lsp import read_lsp, read_lspet
+from uprightpose.data.pack import pack_samples
+from uprightpose.data.sample import Sample
+from uprightpose.evaluate import turn_angles
+from uprightpose.frames import Crop, map_to_image
+from uprightpose.metrics import axis_angle, body_angle
+from uprightpose.model import PoseNet
+from uprightpose.reproduce.refiner_arms import (
+    Arm,
+    Found,
+    Refiners,
+    Size,
+    fit_arm,
+    predict_arm,
+)
+from uprightpose.reproduce.turned_maps import (
+    TestPictures,
+    TrainingPictures,
+    make_hypotheses,
+    make_maps,
+    turn_points,
+)
+from uprightpose.score_maps import decode
+from uprightpose.skeletons import LSP
+from uprightpose.train.on_maps import LabeledMaps
+from uprightpose.train.people import held_out
+from uprightpose.train.recipe import Recipe, folder
+from uprightpose.weights import load_angle_net, load_weights
+
+COPIES = ("natural", "turned")
+"""The test pictures, and their copy turned over the full circle."""
+
+HELD_OUT = 5
+"""The last fifth of each dataset teaches refinement alone."""
+
+QUARTERS = (0.0, np.pi / 2, np.pi, -np.pi / 2)
+"""Turns of the rivals that look at several copies of a picture."""
+
+LEARNED = Augmentation(rotation=180.0, upright_share=0.5, shift=0.05)
+"""Of the pictures whose maps teach refiners: half are within 30 degrees of how they were taken,
+as test pictures are, half anywhere."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that may be made smaller.
+
+    Attributes:
+        detector_steps: of the upright detector.
+        circle_steps: of the circle detector, from the upright one's weights on.
+        angle_steps: of the angle's posterior.
+        rounds: augmentations of each held-out person whose maps teach refiners.
+        refiners: their size and steps.
+        seeds: of refiners.
+        people: test people at most, 0 for all (tests of the program itself use a few).
+    """
+
+    detector_steps: int = 2400
+    circle_steps: int = 1000
+    angle_steps: int = 2000
+    rounds: int = 8
+    refiners: Size = field(default_factory=Size)
+    seeds: int = 3
+    people: int = 0
+
+
+class Study:
+    """All that was made so far, and how to make the rest.
+
+    Args:
+        data: folder with ``lsp/``, ``lspet/`` and ``resnet18/``.
+        out: for everything that is made.
+        plan: sizes.
+        threads: CPU threads of training; 0 for PyTorch's default.
+    """
+
+    def __init__(self, data: Path, out: Path, plan: Plan, *, threads: int = 0) -> None:
+        """Read nothing yet."""
+        self.data, self.out, self.plan, self.threads = data, out, plan, threads
+
+    @cached_property
+    def test(self) -> list[Sample]:
+        """LSP's test people, person-centric."""
+        found = [one for one in read_lsp(self.data / "lsp", "pc") if one.split == "test"]
+        return found[: self.plan.people or None]
+
+    @cached_property
+    def learners(self) -> list[Sample]:
+        """LSP's training people and LSPET's."""
+        lsp = [one for one in read_lsp(self.data / "lsp", "pc") if one.split == "train"]
+        return lsp + read_lspet(self.data / "lspet")
+
+    def recipe(self, name: str) -> Recipe:
+        """Return the training of ``"upright"``, ``"circle"`` or ``"angle"``."""
+        plan = self.plan
+        common = Recipe(
+            out=str(self.out / name),
+            lsp=str(self.data / "lsp"),
+            lspet=str(self.data / "lspet"),
+            labels="pc",
+            size=128,
+            trunk_weights=str(self.data / "resnet18"),
+            frozen_trunk=("conv1", "bn1", "layer1"),
+            head_width=64,
+            target="gaussians",
+            sigma=1.5,
+            occluded="drawn",
+            held_out=HELD_OUT,
+            shift=0.05,
+            batch=32,
+            schedule="cosine",
+            save_every=200,
+            threads=self.threads,
+            detector_steps=plan.detector_steps,
+        )
+        match name:
+            case "upright":
+                return replace(common, upright=True, rotation=30.0)
+            case "circle":
+                start = str(self.out / "upright" / "detector.safetensors")
+                return replace(common, start=start, detector_steps=plan.circle_steps, rate=5e-4)
+            case _:
+                return replace(
+                    common,
+                    size=64,
+                    head_width=0,
+                    target="own",
+                    sigma=1.0,
+                    occluded="background",
+                    shift=0.08,
+                    erase=0.3,
+                    batch=48,
+                    detector_steps=0,
+                    angle_steps=plan.angle_steps,
+                    save_every=250,
+                )
+
+    def detector(self, name: str) -> PoseNet:
+        """Return ``"upright"`` or ``"circle"``, trained if it is not there."""
+        path = self.out / name / "detector.safetensors"
+        if not path.is_file():
+            if name == "circle":
+                self.detector("upright")
+            _train(self.recipe(name))
+        return load_weights(path)[0].to(memory_format=torch.channels_last)
+
+    @cached_property
+    def angle_net(self) -> AngleNet:
+        """The posterior of the body angle, trained if it is not there."""
+        path = self.out / "angle" / "angle.safetensors"
+        if not path.is_file():
+            _train(self.recipe("angle"))
+        return load_angle_net(path)
+
+    def pictures(self, copy: str) -> TestPictures:
+        """Return the test pictures of one of :data:`COPIES`."""
+        turns = None if copy == "natural" else turn_angles(len(self.test))
+        return TestPictures(self.test, Crop(128), turns)
+
+    @cached_property
+    def truth(self) -> dict[str, Float[ndarray, "n k 2"]]:
+        """True joints by copy, in pixels of the unturned squares."""
+        return {copy: self.pictures(copy).joints() for copy in COPIES}
+
+    @cached_property
+    def training(self) -> TrainingPictures:
+        """The held-out people, several augmentations of each."""
+        cache = folder(Recipe.cache)
+        pack = pack_samples(self.learners, 128, cache, threads=self.threads)
+        items = held_out([one.source for one in self.learners], HELD_OUT)
+        stream = SampleStream(pack, LSP, Crop(128), LEARNED, seed=5, items=items)
+        return TrainingPictures(stream, len(items) * self.plan.rounds)
+
+    def hypotheses(self, copy: str) -> Hypotheses:
+        """Return the posterior's angles of a copy, or of ``"training"``."""
+        pictures = self.training if copy == "training" else self.pictures(copy)
+        return make_hypotheses(self.angle_net, pictures, self.out / "maps" / f"{copy}-angle.npy")
+
+    def view(self, detector: str, copy: str, name: str, angle: Float[ndarray, " n"]) -> ndarray:
+        """Return a detector's maps of a copy whose pictures are turned; NaN turns nothing."""
+        pictures = self.training if copy == "training" else self.pictures(copy)
+        path = self.out / "maps" / f"{detector}-{copy}-{name}.npy"
+        model = None if path.is_file() else self.detector(detector)
+        places = None if first is None else np.arange(first)
+        return make_maps(model, pictures, np.nan_to_num(angle), path, places)
+
+    def angles(self, name: str, copy: str, detector: str = "upright") -> Float[ndarray, " n"]:
+        """Return body angles of everyone in a copy.
+
+        Args:
+            name: ``"zero"``; ``"first"`` or ``"second"`` of the posterior's hypotheses (NaN where
+                there is no second); ``"maps"``, read from the detector's maps of the pictures as
+                they are (NaN where these say nothing); or ``"true"`` (where the body angle is not
+                known, that of :func:`~uprightpose.metrics.axis_angle`).
+            copy: one of :data:`COPIES`, or ``"training"``.
+            detector: whose maps.
+        """
+        count = len(self.training if copy == "training" else self.test)
+        match name:
+            case "zero":
+                return np.zeros(count)
+            case "first":
+                return self.hypotheses(copy).angle[:, 0].double().numpy()
+            case "second":
+                found = self.hypotheses(copy)
+                second = torch.where(found.mass[:, 1] > 0, found.angle[:, 1], torch.nan)
+                return second.double().numpy()
+            case "maps":
+                return maps_angle(self.view(detector, copy, "zero", np.zeros(count)))
+            case "true":
+                joints = self.training.labels()[0] if copy == "training" else self.truth[copy]
+                return axis_angle(joints, LSP)
+        raise ValueError(f"expected the name of an angle, found {name!r}")
+
+    def labeled(self, detector: str, name: str) -> LabeledMaps:
+        """Return what refiners learn from: maps of turned training pictures, joints likewise."""
+        angle = np.nan_to_num(self.angles(name, "training", detector))
+        joints, state = self.training.labels()
+        maps = self.view(detector, "training", name, angle)
+        return LabeledMaps(maps, turn_points(joints, angle, 128), state, 4)
+
+    def arm(
+        self, detector: str, view: str, arm: Arm, seed: int
+    ) -> tuple[Refiners, dict[str, dict[str, Found]]]:
+        """Return an arm's refiners and the joints that they find, by stage and copy.
+
+        Args:
+            detector: whose maps are refined.
+            view: name of the angle by which *pictures* are turned first, ``"zero"`` for none.
+            arm: how *maps* are turned then.
+            seed: of the refiners.
+        """
+        where = self.out / "refiners" / f"{detector}-{view}-{arm.angle}-{seed}"
+        people = self.labeled(detector, view)
+        own = self._left_over(arm, "training", view, detector)
+        refiners = fit_arm(arm, people, own, self.plan.refiners, seed, where)
+        found: dict[str, dict[str, Found]] = {"body": {}, "limbs": {}}
+        for copy in COPIES:
+            angle = np.nan_to_num(self.angles(view, copy, detector))
+            maps = self.view(detector, copy, view, angle)
+            given = self._left_over(arm, copy, view, detector)
+            stages = predict_arm(refiners, maps, given, 4)
+            for stage, one in stages.items():
+                found[stage][copy] = Found(turn_points(one.joints, -angle, 128), one.scores)
+        return refiners, found
+
+    def _left_over(
+        self, arm: Arm, copy: str, view: str, detector: str
+    ) -> Float[ndarray, " n"] | None:
+        """Return the angle by which maps of already turned pictures are still to be turned."""
+        if arm.angle in ("none", "maps"):
+            return None
+        done = np.nan_to_num(self.angles(view, copy, detector))
+        left: Float[ndarray, " n"] = self.angles(arm.angle, copy, detector) - done
+        return left
+
+    def seen(self, detector: str, copy: str, view: str) -> Found:
+        """Return what a detector finds in a copy's pictures that are turned first."""
+        angle = np.nan_to_num(self.angles(view, copy, detector))
+        found = read_maps(self.view(detector, copy, view, angle))
+        return Found(turn_points(found.joints, -angle, 128), found.scores)
+
+    def quarters(self, detector: str, copy: str) -> list[ndarray]:
+        """Return a detector's maps of the pictures turned by each of :data:`QUARTERS`."""
+        count = len(self.test)
+        return [
+            self.view(detector, copy, "zero" if not turn else f"turn{number}", np.full(count, turn))
+            for number, turn in enumerate(QUARTERS)
+        ]
+
+
+def _train(recipe: Recipe) -> None:
+    from uprightpose.train.run import train
+
+    train(recipe)
+
+
+def read_maps(maps: ndarray, stride: float = 4) -> Found:
+    """Return the joints of maps in pixels of the pictures that they show, and their scores."""
+    joints, scores = [], []
+    for start in range(0, len(maps), 64):
+        own = torch.from_numpy(maps[start : start + 64, : len(LSP.joints)].astype(np.float32))
+        found = decode(own)
+        joints.append(found.joints.double().numpy())
+        scores.append(found.scores.double().numpy())
+    return Found(map_to_image(np.concatenate(joints), stride), np.concatenate(scores))
+
+
+def maps_angle(maps: ndarray) -> Float[ndarray, " n"]:
+    """Return the body angles that maps show, as body normalization reads them; NaN for none."""
+    from uprightpose.normalize import MIN_SCORE
+
+    found = read_maps(maps)
+    axis = found.scores[:, [*LSP.torso, *LSP.neck]]
+    angle = body_angle(found.joints, LSP)
+    return np.where((axis >= MIN_SCORE).all(axis=1), angle, np.nan)
+
+
+def choose(options: Sequence[Found], scores: Float[ndarray, "n o"]) -> Found:
+    """Return for each person the option of the highest score, NaN counting as lowest."""
+    best = np.where(np.isnan(scores), -np.inf, scores).argmax(axis=1)
+    rows = np.arange(len(best))
+    return Found(
+        np.stack([one.joints for one in options], axis=1)[rows, best],
+        np.stack([one.scores for one in options], axis=1)[rows, best],
+    )
+
+
+def by_seed(found: Mapping[int, Found]) -> Float[ndarray, "s n k 2"]:
+    """Stack the joints of several seeds."""
+    return np.stack([one.joints for one in found.values()])
+
+
+def angle_errors(angle: Float[ndarray, " n"], truth: Float[ndarray, " n"]) -> Float[ndarray, " n"]:
+    """Return the size of the difference of angles in degrees; no angle stands for upright."""
+    difference = np.nan_to_num(angle) - truth
+    error: ndarray = np.abs(np.degrees(np.arctan2(np.sin(difference), np.cos(difference))))
+    return error

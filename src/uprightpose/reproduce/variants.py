@@ -1,0 +1,218 @@
+"""Every way from a picture to joints that the study compares: what it finds and what it costs."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from numpy import ndarray
+
+from uprightpose.frames import middle
+from uprightpose.normalize import Rotation, rotate_maps
+from uprightpose.reproduce.credible import RIGHT, Credibility, fit_credibility
+from uprightpose.reproduce.refiner_arms import Arm, Found, predict_arm
+from uprightpose.reproduce.study import (
+    COPIES,
+    QUARTERS,
+    Study,
+    angle_errors,
+    choose,
+    read_maps,
+)
+from uprightpose.reproduce.turned_maps import turn_points
+
+SECOND = 0.1
+"""Of the posterior's mass that a second hypothesis needs to be looked at."""
+
+CREDIBLE = 0.3
+"""Mass that the first hypothesis needs; below, the picture as it is is looked at, too."""
+
+
+LOOKS = ("first", "second", "zero")
+"""Angles from which a person may be looked at, see :meth:`Study.angles`."""
+
+
+@dataclass(frozen=True, eq=False)
+class Variant:
+    """One way, with all its seeds.
+
+    Attributes:
+        title: of its row.
+        joints: by copy ``(s, n, k, 2)`` pixels of the unturned squares.
+        passes: by copy, how often the detector runs for a person, on average.
+        steps: names of other parts that run once for a person (see ``timing``).
+    """
+
+    title: str
+    joints: dict[str, Float[ndarray, "s n k 2"]]
+    passes: dict[str, float]
+    steps: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Looks:
+    """A detector's looks at everyone from up to three angles, and which is believed.
+
+    Attributes:
+        found: of the first hypothesis, the second, and the picture as it is.
+        seen: ``(n, 3)`` whether this look was taken at all.
+        probability: ``(n, 3)`` that its angle is right; 0 where not seen.
+    """
+
+    found: tuple[Found, Found, Found]
+    seen: Bool[ndarray, "n 3"]
+    probability: Float[ndarray, "n 3"]
+
+    @property
+    def best(self) -> Found:
+        """What the look of the highest probability found."""
+        return choose(self.found, self.probability)
+
+    @property
+    def choice(self) -> Int[ndarray, " n"]:
+        """Which look is believed."""
+        return self.probability.argmax(axis=1)
+
+    @property
+    def passes(self) -> float:
+        """Looks per person."""
+        return float(self.seen.sum(axis=1).mean())
+
+
+class Chooser:
+    """Chooses between looks at a person; calibrated on held-out training people.
+
+    Args:
+        study: that makes what is needed.
+        detector: whose looks these are.
+    """
+
+    def __init__(self, study: Study, detector: str) -> None:
+        """Calibrate nothing yet."""
+        self.study, self.detector = study, detector
+
+    @cached_property
+    def credibility(self) -> Credibility:
+        """Fitted to both hypotheses of the first augmentation of everyone held out."""
+        study = self.study
+        people = len(study.training) // study.plan.rounds
+        truth = study.angles("true", "training")
+        mass = study.hypotheses("training").mass.double().numpy()
+        peaks, masses, right = [], [], []
+        for number, name in enumerate(("first", "second")):
+            angle = study.angles(name, "training")
+            only = people if name == "second" else None  # of the first all are there
+            maps = study.view(self.detector, "training", name, angle, only)[:people]
+            errors = angle_errors(angle[:people], truth[:people])
+            known = np.isfinite(errors) & (mass[:people, number] > 0)
+            peaks.append(read_maps(maps).scores.mean(axis=1)[known])
+            masses.append(mass[:people, number][known])
+            right.append(errors[known] < RIGHT)
+        return fit_credibility(*map(np.concatenate, (peaks, masses, right)))
+
+    def looks(self, copy: str) -> Looks:
+        """Return the looks at a copy's people."""
+        study = self.study
+        found = tuple(study.seen(self.detector, copy, name) for name in LOOKS)
+        mass = study.hypotheses(copy).mass.double().numpy()
+        upright = np.maximum(mass_near_zero(study, copy), 1e-6)
+        shares = np.stack([mass[:, 0], mass[:, 1], upright], axis=1)
+        doubtful = mass[:, 0] < CREDIBLE
+        seen = np.stack([np.ones(len(mass), bool), mass[:, 1] >= SECOND, doubtful], axis=1)
+        peaks = np.stack([one.scores.mean(axis=1) for one in found], axis=1)
+        probability = np.stack(
+            [self.credibility(peaks[:, at], shares[:, at]) for at in range(3)], axis=1
+        )
+        return Looks(found, seen, np.where(seen, probability, 0.0))  # type: ignore[arg-type]
+
+    def maps(self, copy: str) -> tuple[ndarray, Float[ndarray, " n"]]:
+        """Return the maps of the believed looks, and by how much their pictures are turned."""
+        study, choice = self.study, self.looks(copy).choice
+        angles = np.nan_to_num(np.stack([study.angles(name, copy) for name in LOOKS], axis=1))
+        views = [
+            study.view(self.detector, copy, name, angles[:, at]) for at, name in enumerate(LOOKS)
+        ]
+        maps = np.stack([views[look][place] for place, look in enumerate(choice)])
+        return maps, angles[np.arange(len(choice)), choice]
+
+
+def mass_near_zero(study: Study, copy: str) -> Float[ndarray, " n"]:
+    """Return the posterior's share within 30 degrees of upright."""
+    path = study.out / "maps" / f"{copy}-angle.npy"
+    shares = torch.from_numpy(np.load(path)).softmax(dim=1).double().numpy()
+    near: ndarray = shares[:, [*range(-3, 0), *range(4)]].sum(axis=1)
+    return near
+
+
+def alone(
+    title: str,
+    find: Callable[[str], Found],
+    passes: Mapping[str, float] | float,
+    steps: tuple[str, ...] = (),
+) -> Variant:
+    """Return a variant without seeds.
+
+    Args:
+        title: of its row.
+        find: copy -> joints.
+        passes: by copy, or the same for all.
+        steps: other parts that run.
+    """
+    joints = {copy: find(copy).joints[None] for copy in COPIES}
+    each = {copy: passes if isinstance(passes, float) else passes[copy] for copy in COPIES}
+    return Variant(title, joints, each, steps)
+
+
+def best_of_quarters(study: Study, detector: str, copy: str) -> Found:
+    """Return the joints of the quarter turn whose maps have the highest mean peak."""
+    looks = []
+    for maps, turn in zip(study.quarters(detector, copy), QUARTERS, strict=True):
+        found = read_maps(maps)
+        back = turn_points(found.joints, np.full(len(maps), -turn), 128)
+        looks.append(Found(back, found.scores))
+    return choose(looks, np.stack([one.scores.mean(axis=1) for one in looks], axis=1))
+
+
+def mean_of_quarters(study: Study, detector: str, copy: str) -> Found:
+    """Return the joints of the mean of the maps of all quarter turns, each turned back."""
+    every = study.quarters(detector, copy)
+    parts = []
+    for start in range(0, len(every[0]), 64):
+        total: torch.Tensor | None = None
+        for maps, turn in zip(every, QUARTERS, strict=True):
+            own = torch.from_numpy(maps[start : start + 64].astype(np.float32))
+            size = (own.shape[-2], own.shape[-1])
+            center = own.new_tensor(middle(size)).expand(len(own), 2)
+            back = Rotation.about(center, own.new_full((len(own),), -turn))
+            turned = rotate_maps(own, back, background=True)
+            total = turned if total is None else total + turned
+        assert total is not None
+        parts.append((total / len(every)).numpy())
+    return read_maps(np.concatenate(parts))
+
+
+def refined_looks(chooser: Chooser, title: str, arm: Arm, stage: str) -> Variant:
+    """Return the joints that an arm of the first looks' maps finds in the believed looks."""
+    study, joints, passes = chooser.study, {}, {}
+    for copy in COPIES:
+        maps, angle = chooser.maps(copy)
+        found = []
+        for seed in range(study.plan.seeds):
+            refiners, _ = study.arm(chooser.detector, "first", arm, seed)
+            one = predict_arm(refiners, maps, None, 4)[stage]
+            found.append(turn_points(one.joints, -angle, 128))
+        joints[copy] = np.stack(found)
+        passes[copy] = chooser.looks(copy).passes
+    return Variant(title, joints, passes, ("angle net", f"{stage} refinement"))
+
+
+def refined(
+    study: Study, title: str, detector: str, view: str, arm: Arm, stage: str, passes: float
+) -> Variant:
+    """Return an arm's joints of one stage with all seeds."""
+    by_seed = [study.arm(detector, view, arm, seed)[1][stage] for seed in range(study.plan.seeds)]
+    joints = {copy: np.stack([one[copy].joints for one in by_seed]) for copy in COPIES}
+    steps = ("angle net",) * (view == "first" or arm.angle == "first")
+    return Variant(title, joints, dict.fromkeys(COPIES, passes), (*steps, f"{stage} refinement"))
