@@ -4,6 +4,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -117,6 +118,25 @@ def _panels(arguments: Namespace) -> "Report":
     return reproduce_panels(SCALES[arguments.scale], _place(arguments), pictures)
 
 
+def _study(arguments: Namespace) -> "Report":
+    from uprightpose.reproduce.normalization import reproduce_normalization
+    from uprightpose.reproduce.rivals import reproduce_rivals
+    from uprightpose.reproduce.study import Plan, Study
+
+    place = _place(arguments)
+    if place.threads:
+        import torch
+
+        torch.set_num_threads(place.threads)
+    plan = Plan().times(place.times)
+    if arguments.seeds > 1:
+        plan = replace(plan, seeds=arguments.seeds)
+    study = Study(place.data, place.out / "study", plan, threads=place.threads)
+    draws = read_draws(arguments.intervals or "10000")
+    pages = {"rivals": reproduce_rivals, "normalization": reproduce_normalization}
+    return pages[arguments.name](study, draws)
+
+
 def _place(arguments: Namespace) -> "Place":
     from uprightpose.reproduce.tables import Place
 
@@ -150,5 +170,7 @@ _EXPERIMENTS: dict[str, Callable[[Namespace], "Report"]] = {
     "figure4": _figure,
     "figure5": _panels,
     "figure8": _figure,
+    "normalization": _study,
+    "rivals": _study,
     **{f"table{number}": _table for number in range(1, 12)},
 }

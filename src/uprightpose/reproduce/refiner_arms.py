@@ -18,6 +18,7 @@ from uprightpose.frames import map_to_image
 from uprightpose.model import shown_maps
 from uprightpose.normalize import Rotation
 from uprightpose.refine import BodyRefiner, LimbRefiner, read_rotation
+from uprightpose.reproduce.turned_maps import MARGIN
 from uprightpose.skeletons import LSP
 from uprightpose.train.on_maps import LabeledMaps, fit_on_maps
 
@@ -57,10 +58,11 @@ class Arm:
         title: of its row.
         angle: name of the body angles by which maps are turned; ``"maps"`` reads them from the
             maps, ``"none"`` turns nothing, neither body nor limbs.
+        limbs: stage 2 follows stage 1.
     """
 
-    title: str
     angle: str
+    limbs: bool = True
 
 
 class Refiners(NamedTuple):
@@ -74,7 +76,7 @@ class Found(NamedTuple):
     """Joints of people, and the scores of their maps.
 
     Attributes:
-        joints: ``(n, k, 2)`` pixels of the pictures that the maps show.
+        joints: ``(n, k, 2)`` pixels of the squares, turned as the maps show them.
         scores: ``(n, k)``.
     """
 
@@ -118,6 +120,8 @@ def fit_arm(
         ("limbs", found.limbs, size.limbs_steps),
     ):
         path = folder / f"{name}.safetensors"
+        if name == "limbs" and not arm.limbs:
+            continue
         if path.is_file():
             part.load_state_dict(load_file(path))
             part.eval()
@@ -188,7 +192,7 @@ def predict_arm(
     """Return the joints of both stages, ``"body"`` and ``"limbs"``.
 
     Args:
-        refiners: of an arm.
+        refiners: of an arm; stage 2 means nothing where it was not trained.
         maps: ``(n, c, h, w)``.
         angle: as in :func:`fit_arm`.
         stride: pixels per cell.
@@ -206,7 +210,7 @@ def predict_arm(
             found[name].append((decoded.joints, decoded.scores))
     return {
         name: Found(
-            map_to_image(torch.cat([one for one, _ in rows]).double().numpy(), stride),
+            map_to_image(torch.cat([one for one, _ in rows]).double().numpy(), stride) - MARGIN,
             torch.cat([one for _, one in rows]).double().numpy(),
         )
         for name, rows in found.items()

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from numpy import ndarray
 
-from uprightpose.angle_net import AngleNet, Hypotheses
+from uprightpose.angle_net import REACH, AngleNet, Hypotheses
 from uprightpose.data.augment import Augmentation
 from uprightpose.data.loader import SampleStream
 from uprightpose.data.lsp import read_lsp, read_lspet
@@ -35,6 +35,7 @@ from uprightpose.reproduce.refiner_arms import (
     predict_arm,
 )
 from uprightpose.reproduce.turned_maps import (
+    MARGIN,
     TestPictures,
     TrainingPictures,
     make_hypotheses,
@@ -62,6 +63,13 @@ LEARNED = Augmentation(rotation=180.0, upright_share=0.5, shift=0.05)
 as test pictures are, half anywhere."""
 
 
+NEAR = np.radians(20)
+"""Bodies this near to upright are left as they are: detectors know them."""
+
+SUPPORT = 0.2
+"""Of the posterior's mass that an angle read from maps needs about it."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """Everything that may be made smaller.
@@ -73,7 +81,7 @@ class Plan:
         rounds: augmentations of each held-out person whose maps teach refiners.
         refiners: their size and steps.
         seeds: of refiners.
-        people: test people at most, 0 for all (tests of the program itself use a few).
+        people: of each dataset at most, 0 for all (tests of the program itself use a few).
     """
 
     detector_steps: int = 2400
@@ -83,6 +91,30 @@ class Plan:
     refiners: Size = field(default_factory=Size)
     seeds: int = 3
     people: int = 0
+
+    def times(self, factor: float) -> "Plan":
+        """Return the plan with all steps times ``factor``.
+
+        Example:
+            >>> Plan().times(0.5).detector_steps
+            1200
+        """
+        size = self.refiners
+        return replace(
+            self,
+            detector_steps=_times(self.detector_steps, factor),
+            circle_steps=_times(self.circle_steps, factor),
+            angle_steps=_times(self.angle_steps, factor),
+            refiners=replace(
+                size,
+                body_steps=_times(size.body_steps, factor),
+                limbs_steps=_times(size.limbs_steps, factor),
+            ),
+        )
+
+
+def _times(steps: int, factor: float) -> int:
+    return max(1, round(steps * factor))
 
 
 class Study:
@@ -109,7 +141,8 @@ class Study:
     def learners(self) -> list[Sample]:
         """LSP's training people and LSPET's."""
         lsp = [one for one in read_lsp(self.data / "lsp", "pc") if one.split == "train"]
-        return lsp + read_lspet(self.data / "lspet")
+        few = self.plan.people or None
+        return lsp[:few] + read_lspet(self.data / "lspet")[:few]
 
     def recipe(self, name: str) -> Recipe:
         """Return the training of ``"upright"``, ``"circle"`` or ``"angle"``."""
@@ -175,8 +208,12 @@ class Study:
 
     def pictures(self, copy: str) -> TestPictures:
         """Return the test pictures of one of :data:`COPIES`."""
-        turns = None if copy == "natural" else turn_angles(len(self.test))
-        return TestPictures(self.test, Crop(128), turns)
+        return self._pictures[copy]
+
+    @cached_property
+    def _pictures(self) -> dict[str, TestPictures]:
+        turns = {"natural": None, "turned": turn_angles(len(self.test))}
+        return {copy: TestPictures(self.test, Crop(128), turns[copy]) for copy in COPIES}
 
     @cached_property
     def truth(self) -> dict[str, Float[ndarray, "n k 2"]]:
@@ -197,10 +234,26 @@ class Study:
         pictures = self.training if copy == "training" else self.pictures(copy)
         return make_hypotheses(self.angle_net, pictures, self.out / "maps" / f"{copy}-angle.npy")
 
-    def view(self, detector: str, copy: str, name: str, angle: Float[ndarray, " n"]) -> ndarray:
-        """Return a detector's maps of a copy whose pictures are turned; NaN turns nothing."""
+    def view(
+        self,
+        detector: str,
+        copy: str,
+        name: str,
+        angle: Float[ndarray, " n"],
+        first: int | None = None,
+    ) -> ndarray:
+        """Return a detector's maps of a copy whose pictures are turned; NaN turns nothing.
+
+        Args:
+            detector: which.
+            copy: one of :data:`COPIES`, or ``"training"``.
+            name: of the angles.
+            angle: radians.
+            first: only so many people, from the first on.
+        """
         pictures = self.training if copy == "training" else self.pictures(copy)
-        path = self.out / "maps" / f"{detector}-{copy}-{name}.npy"
+        some = "" if first is None else f"-{first}"
+        path = self.out / "maps" / f"{detector}-{copy}-{name}{some}.npy"
         model = None if path.is_file() else self.detector(detector)
         places = None if first is None else np.arange(first)
         return make_maps(model, pictures, np.nan_to_num(angle), path, places)
@@ -209,10 +262,12 @@ class Study:
         """Return body angles of everyone in a copy.
 
         Args:
-            name: ``"zero"``; ``"first"`` or ``"second"`` of the posterior's hypotheses (NaN where
-                there is no second); ``"maps"``, read from the detector's maps of the pictures as
-                they are (NaN where these say nothing); or ``"true"`` (where the body angle is not
-                known, that of :func:`~uprightpose.metrics.axis_angle`).
+            name: ``"zero"``, for none; ``"first"`` or ``"second"`` of the posterior's hypotheses
+                (NaN where there is no second); ``"maps"``, read from the detector's maps of the
+                pictures as they are (NaN where these say nothing); ``"axis"``, of all torso joints, neck and
+                head in these maps (SPEC 6.3); ``"supported"``, that of the maps where the
+                posterior has mass about it, else its first; or ``"true"`` (where the body angle
+                is not known, that of :func:`~uprightpose.metrics.axis_angle`).
             copy: one of :data:`COPIES`, or ``"training"``.
             detector: whose maps.
         """
@@ -221,24 +276,40 @@ class Study:
             case "zero":
                 return np.zeros(count)
             case "first":
-                return self.hypotheses(copy).angle[:, 0].double().numpy()
+                first = self.hypotheses(copy).angle[:, 0].double().numpy()
+                return np.where(np.abs(first) < NEAR, 0.0, first)
             case "second":
                 found = self.hypotheses(copy)
                 second = torch.where(found.mass[:, 1] > 0, found.angle[:, 1], torch.nan)
                 return second.double().numpy()
             case "maps":
                 return maps_angle(self.view(detector, copy, "zero", np.zeros(count)))
+            case "axis":
+                return weighted_axis(read_maps(self.view(detector, copy, "zero", np.zeros(count))))
+            case "supported":
+                return self._supported(copy, detector)
             case "true":
                 joints = self.training.labels()[0] if copy == "training" else self.truth[copy]
                 return axis_angle(joints, LSP)
         raise ValueError(f"expected the name of an angle, found {name!r}")
+
+    def shares(self, copy: str) -> Float[ndarray, "n a"]:
+        """Return the posterior over its bins."""
+        self.hypotheses(copy)
+        logits = torch.from_numpy(np.load(self.out / "maps" / f"{copy}-angle.npy"))
+        return logits.softmax(dim=1).double().numpy()
+
+    def _supported(self, copy: str, detector: str) -> Float[ndarray, " n"]:
+        own, first = self.angles("maps", copy, detector), self.angles("first", copy)
+        supported = mass_about(self.shares(copy), own) >= SUPPORT
+        return np.where(supported, own, first)
 
     def labeled(self, detector: str, name: str) -> LabeledMaps:
         """Return what refiners learn from: maps of turned training pictures, joints likewise."""
         angle = np.nan_to_num(self.angles(name, "training", detector))
         joints, state = self.training.labels()
         maps = self.view(detector, "training", name, angle)
-        return LabeledMaps(maps, turn_points(joints, angle, 128), state, 4)
+        return LabeledMaps(maps, turn_points(joints, angle, 128) + MARGIN, state, 4)
 
     def arm(
         self, detector: str, view: str, arm: Arm, seed: int
@@ -262,7 +333,7 @@ class Study:
             given = self._left_over(arm, copy, view, detector)
             stages = predict_arm(refiners, maps, given, 4)
             for stage, one in stages.items():
-                found[stage][copy] = Found(turn_points(one.joints, -angle, 128), one.scores)
+                found[stage][copy] = self.turned_back(one, angle)
         return refiners, found
 
     def _left_over(
@@ -279,6 +350,10 @@ class Study:
         """Return what a detector finds in a copy's pictures that are turned first."""
         angle = np.nan_to_num(self.angles(view, copy, detector))
         found = read_maps(self.view(detector, copy, view, angle))
+        return self.turned_back(found, angle)
+
+    def turned_back(self, found: Found, angle: Float[ndarray, " n"]) -> Found:
+        """Return joints of turned test pictures in pixels of the unturned squares."""
         return Found(turn_points(found.joints, -angle, 128), found.scores)
 
     def quarters(self, detector: str, copy: str) -> list[ndarray]:
@@ -297,14 +372,14 @@ def _train(recipe: Recipe) -> None:
 
 
 def read_maps(maps: ndarray, stride: float = 4) -> Found:
-    """Return the joints of maps in pixels of the pictures that they show, and their scores."""
+    """Return the joints of maps in pixels of their squares, turned as seen, and the scores."""
     joints, scores = [], []
     for start in range(0, len(maps), 64):
         own = torch.from_numpy(maps[start : start + 64, : len(LSP.joints)].astype(np.float32))
         found = decode(own)
         joints.append(found.joints.double().numpy())
         scores.append(found.scores.double().numpy())
-    return Found(map_to_image(np.concatenate(joints), stride), np.concatenate(scores))
+    return Found(map_to_image(np.concatenate(joints), stride) - MARGIN, np.concatenate(scores))
 
 
 def maps_angle(maps: ndarray) -> Float[ndarray, " n"]:
@@ -315,6 +390,39 @@ def maps_angle(maps: ndarray) -> Float[ndarray, " n"]:
     axis = found.scores[:, [*LSP.torso, *LSP.neck]]
     angle = body_angle(found.joints, LSP)
     return np.where((axis >= MIN_SCORE).all(axis=1), angle, np.nan)
+
+
+def weighted_axis(found: Found) -> Float[ndarray, " n"]:
+    """Return the body angle of the line through torso, neck and head, weighted by their peaks.
+
+    The direction of least squares from the hips up (SPEC 6.3c): each joint's place along the axis
+    is known roughly (hips -1, shoulders 1, neck 1.2, head 2), so that the axis is the weighted
+    regression of positions on these places.
+    """
+    joints = [*LSP.torso, *LSP.neck, LSP.joints.index("head_top")]
+    places = np.array([1.0, 1.0, -1.0, -1.0, 1.2, 2.0])
+    points, weight = found.joints[:, joints], np.maximum(found.scores[:, joints], 1e-3)
+    share = weight / weight.sum(axis=1, keepdims=True)
+    middle_place = (share * places).sum(axis=1, keepdims=True)
+    middle_point = (share[..., None] * points).sum(axis=1, keepdims=True)
+    leaned = share * (places - middle_place)
+    up = (leaned[..., None] * (points - middle_point)).sum(axis=1)
+    angle: ndarray = np.arctan2(-up[:, 0], -up[:, 1])
+    return angle
+
+
+def mass_about(shares: Float[ndarray, "n a"], angle: Float[ndarray, " n"]) -> Float[ndarray, " n"]:
+    """Return the posterior's share within :data:`~uprightpose.angle_net.REACH` bins of an angle.
+
+    Args:
+        shares: posterior over bins.
+        angle: radians; NaN has none.
+    """
+    bins = shares.shape[1]
+    place = np.rint(np.nan_to_num(angle) / (2 * np.pi / bins)).astype(int)
+    window = (place[:, None] + np.arange(-REACH, REACH + 1)) % bins
+    mass = np.take_along_axis(shares, window, axis=1).sum(axis=1)
+    return np.where(np.isnan(angle), 0.0, mass)
 
 
 def choose(options: Sequence[Found], scores: Float[ndarray, "n o"]) -> Found:

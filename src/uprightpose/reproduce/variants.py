@@ -19,6 +19,7 @@ from uprightpose.reproduce.study import (
     Study,
     angle_errors,
     choose,
+    mass_about,
     read_maps,
 )
 from uprightpose.reproduce.turned_maps import turn_points
@@ -73,7 +74,8 @@ class Looks:
     @property
     def choice(self) -> Int[ndarray, " n"]:
         """Which look is believed."""
-        return self.probability.argmax(axis=1)
+        choice: ndarray = self.probability.argmax(axis=1)
+        return choice
 
     @property
     def passes(self) -> float:
@@ -117,7 +119,7 @@ class Chooser:
         study = self.study
         found = tuple(study.seen(self.detector, copy, name) for name in LOOKS)
         mass = study.hypotheses(copy).mass.double().numpy()
-        upright = np.maximum(mass_near_zero(study, copy), 1e-6)
+        upright = np.maximum(mass_about(study.shares(copy), np.zeros(len(mass))), 1e-6)
         shares = np.stack([mass[:, 0], mass[:, 1], upright], axis=1)
         doubtful = mass[:, 0] < CREDIBLE
         seen = np.stack([np.ones(len(mass), bool), mass[:, 1] >= SECOND, doubtful], axis=1)
@@ -136,14 +138,6 @@ class Chooser:
         ]
         maps = np.stack([views[look][place] for place, look in enumerate(choice)])
         return maps, angles[np.arange(len(choice)), choice]
-
-
-def mass_near_zero(study: Study, copy: str) -> Float[ndarray, " n"]:
-    """Return the posterior's share within 30 degrees of upright."""
-    path = study.out / "maps" / f"{copy}-angle.npy"
-    shares = torch.from_numpy(np.load(path)).softmax(dim=1).double().numpy()
-    near: ndarray = shares[:, [*range(-3, 0), *range(4)]].sum(axis=1)
-    return near
 
 
 def alone(
@@ -202,7 +196,7 @@ def refined_looks(chooser: Chooser, title: str, arm: Arm, stage: str) -> Variant
         for seed in range(study.plan.seeds):
             refiners, _ = study.arm(chooser.detector, "first", arm, seed)
             one = predict_arm(refiners, maps, None, 4)[stage]
-            found.append(turn_points(one.joints, -angle, 128))
+            found.append(study.turned_back(one, angle).joints)
         joints[copy] = np.stack(found)
         passes[copy] = chooser.looks(copy).passes
     return Variant(title, joints, passes, ("angle net", f"{stage} refinement"))
@@ -214,5 +208,5 @@ def refined(
     """Return an arm's joints of one stage with all seeds."""
     by_seed = [study.arm(detector, view, arm, seed)[1][stage] for seed in range(study.plan.seeds)]
     joints = {copy: np.stack([one[copy].joints for one in by_seed]) for copy in COPIES}
-    steps = ("angle net",) * (view == "first" or arm.angle == "first")
+    steps = ("angle net",) * (view == "first" or arm.angle in ("first", "supported"))
     return Variant(title, joints, dict.fromkeys(COPIES, passes), (*steps, f"{stage} refinement"))

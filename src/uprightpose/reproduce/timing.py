@@ -1,0 +1,53 @@
+"""Milliseconds per person of the parts of a way from picture to joints, side by side."""
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from uprightpose.angle_net import AngleNet
+from uprightpose.framed import merge_joints
+from uprightpose.model import PoseNet
+from uprightpose.reproduce.refiner_arms import Refiners, refine_body, refine_limbs
+from uprightpose.skeletons import LSP
+
+PEOPLE = 8
+"""In a batch."""
+
+ROUNDS = 9
+"""Each part runs once in every round; the median counts."""
+
+
+@torch.inference_mode()
+def time_parts(detector: PoseNet, net: AngleNet, refiners: Refiners) -> dict[str, float]:
+    """Return milliseconds per person by part, with the threads that torch has now.
+
+    Args:
+        detector: one pass over a person's picture is ``"detector"``.
+        net: ``"angle net"``.
+        refiners: ``"body refinement"``, and ``"limbs refinement"``, which holds the body's.
+    """
+    images = torch.rand(PEOPLE, 3, 128, 128).mul(255).contiguous(memory_format=torch.channels_last)
+    maps = detector.image_maps(detector(images, "detector").detector)
+
+    def limbs() -> None:
+        parts = refine_limbs(refiners.limbs, refine_body(refiners.body, maps, None), maps)
+        merge_joints(parts, len(LSP.joints), merge=refiners.limbs.merge)
+
+    def body() -> None:
+        merge_joints((refine_body(refiners.body, maps, None),), len(LSP.joints))
+
+    parts: dict[str, Callable[[], object]] = {
+        "detector": lambda: detector(images, "detector").detector.decode(),
+        "angle net": lambda: net(images),
+        "body refinement": body,
+        "limbs refinement": limbs,
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in parts}
+    for _ in range(ROUNDS + 1):  # the first is not counted
+        for name, run in parts.items():
+            begun = time.perf_counter()
+            run()
+            seconds[name].append(time.perf_counter() - begun)
+    return {name: float(np.median(own[1:])) * 1e3 / PEOPLE for name, own in seconds.items()}
