@@ -264,8 +264,8 @@ class Study:
         Args:
             name: ``"zero"``, for none; ``"first"`` or ``"second"`` of the posterior's hypotheses
                 (NaN where there is no second); ``"maps"``, read from the detector's maps of the
-                pictures as they are (NaN where these say nothing); ``"axis"``, of all torso joints, neck and
-                head in these maps (SPEC 6.3); ``"supported"``, that of the maps where the
+                pictures as they are (NaN where these say nothing); ``"axis"``, of all torso joints,
+                neck and head in these maps (SPEC 6.3); ``"supported"``, that of the maps where the
                 posterior has mass about it, else its first; or ``"true"`` (where the body angle
                 is not known, that of :func:`~uprightpose.metrics.axis_angle`).
             copy: one of :data:`COPIES`, or ``"training"``.
