@@ -55,6 +55,7 @@ LAYERS = (
     "data.inspection",
     "protocols",
     "tables",
+    "error_types",
     "table_text",
     "oks",
     "scoring",
@@ -111,6 +112,7 @@ PURE = (
         "protocols",
         "tables",
         "table_text",
+        "error_types",
     ),
 )
 EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "base", "manager"}
