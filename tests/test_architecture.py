@@ -27,6 +27,7 @@ LAYERS = (
     "frames",
     "data.sample data.person data.writing data.annotation_files",
     "settings",
+    "shipped_models",
     "data.lsp data.boxes data.predictions data.joint_arrays data.joint_json data.coco_people",
     "data.joint_files",
     "data.joint_matching",
@@ -64,6 +65,7 @@ LAYERS = (
     "weights",
     "inference views",
     "predict",
+    "prediction_speed",
     "evaluate",
     "train.recipe",
     "train.stages",
@@ -91,7 +93,7 @@ LAYERS = (
     "commands.intervals",
     "commands.data",
     "commands.predict commands.score commands.evaluate commands.train commands.reproduce "
-    "commands.bench",
+    "commands.bench commands.models",
     "cli",
     "__main__",
 )
