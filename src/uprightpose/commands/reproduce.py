@@ -22,7 +22,8 @@ def add(subcommands: Any) -> None:
     parser = ArgumentParser(
         description="Reproduce a table or figure of the paper: writes NAME.md, NAME.json and, for "
         "figures, NAME.png. Tables and figure5 train networks; called again, they go on where they "
-        "stopped."
+        "stopped. coco scores given weights on COCO's photos; coco_sheet.png, which it writes too, "
+        "shows photos that may not be passed on."
     )
     parser.add_argument("name", type=Literal[tuple(_EXPERIMENTS)], help=", ".join(_EXPERIMENTS))
     parser.add_argument(
@@ -32,7 +33,7 @@ def add(subcommands: Any) -> None:
         "--data",
         type=str,
         metavar="FOLDER",
-        help="holds lsp/, lspet/, mpii/; by default what UPRIGHTPOSE_DATA names",
+        help="holds lsp/, lspet/, mpii/, coco/; by default what UPRIGHTPOSE_DATA names",
     )
     parser.add_argument(
         "--intervals",
@@ -42,6 +43,9 @@ def add(subcommands: Any) -> None:
         "and 10000 for tables",
     )
     parser.add_argument("--seed", type=int, default=0, help="of a figure's draws")
+    parser.add_argument(
+        "--weights", type=str, default="compact", metavar="NAME|PATH", help="for coco to score"
+    )
     _add_training(parser)
     subcommands.add_subcommand(
         "reproduce", parser, help="datasets -> a table or figure of the paper, with its numbers"
@@ -117,6 +121,24 @@ def _panels(arguments: Namespace) -> "Report":
     return reproduce_panels(SCALES[arguments.scale], _place(arguments), pictures)
 
 
+def _coco(arguments: Namespace) -> "Report":
+    from uprightpose.data.images import write_image
+    from uprightpose.predict import load
+    from uprightpose.reproduce.coco import coco_report, predict_people, read_coco_people
+    from uprightpose.reproduce.coco_sheet import choose_people, draw_sheet
+    from uprightpose.skeletons import LSP
+
+    draws = read_draws(arguments.intervals or "10000")
+    people = read_coco_people(_data_folder(arguments.data))
+    found = predict_people(load(arguments.weights, arguments.device, skeleton=LSP), people)
+    shown = choose_people(people)
+    sheet = Path(arguments.out) / "coco_sheet.png"
+    if shown:
+        write_image(sheet, draw_sheet(people, list(found.values())[-1], shown))
+        print(f"to look at, not to pass on: {sheet}")
+    return coco_report(people, found, shown, Path(arguments.weights).stem, draws)
+
+
 def _place(arguments: Namespace) -> "Place":
     from uprightpose.reproduce.tables import Place
 
@@ -146,6 +168,7 @@ def _data_folder(option: str | None) -> Path:
 
 
 _EXPERIMENTS: dict[str, Callable[[Namespace], "Report"]] = {
+    "coco": _coco,
     "figure1": _figure,
     "figure4": _figure,
     "figure5": _panels,
