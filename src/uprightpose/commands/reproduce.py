@@ -4,6 +4,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -123,8 +124,9 @@ def _panels(arguments: Namespace) -> "Report":
 
 def _coco(arguments: Namespace) -> "Report":
     from uprightpose.data.images import write_image
-    from uprightpose.predict import load
-    from uprightpose.reproduce.coco import coco_report, predict_people, read_coco_people
+    from uprightpose.predict import load, weights_file
+    from uprightpose.reproduce.coco import coco_report
+    from uprightpose.reproduce.coco_people import predict_people, read_coco_people
     from uprightpose.reproduce.coco_sheet import choose_people, draw_sheet
     from uprightpose.skeletons import LSP
 
@@ -136,7 +138,9 @@ def _coco(arguments: Namespace) -> "Report":
     if shown:
         write_image(sheet, draw_sheet(people, list(found.values())[-1], shown))
         print(f"to look at, not to pass on: {sheet}")
-    return coco_report(people, found, shown, Path(arguments.weights).stem, draws)
+    digest = sha256(weights_file(arguments.weights).read_bytes()).hexdigest()
+    weights = f"{Path(arguments.weights).stem} (sha256 {digest[:12]})"
+    return coco_report(people, found, shown, weights, draws)
 
 
 def _place(arguments: Namespace) -> "Place":

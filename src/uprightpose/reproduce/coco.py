@@ -1,37 +1,26 @@
 """The shipped model on people that nothing was trained on: COCO's photos with given boxes.
 
-Predictions come by the way of ``uprightpose predict --boxes``. Of LSP's joints COCO labels
-twelve; its neck is the middle of the shoulders, for the body angle alone.
+Of LSP's joints COCO labels twelve: these are scored, by body angle and by type of error.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from numpy import ndarray
-from tqdm import tqdm
 
-from uprightpose.data.annotation_files import expecting, load_json
-from uprightpose.data.boxes import Box
-from uprightpose.data.coco import coco_files, read_coco
-from uprightpose.data.folders import to_skeleton
 from uprightpose.data.person import Person
 from uprightpose.data.sample import Sample
-from uprightpose.error_types import TYPES, error_types, overall_shares, type_shares
-from uprightpose.errors import InputError
+from uprightpose.error_types import TYPES, Shares, error_types, overall_shares, type_shares
 from uprightpose.metrics import angle_bins
-from uprightpose.predict import Predictor
 from uprightpose.protocols import PROTOCOLS, REFERENCES, Protocol
+from uprightpose.reproduce.coco_people import LIMBS, CocoPeople
 from uprightpose.reproduce.report import Report, markdown_table
 from uprightpose.skeletons import LSP
 from uprightpose.table_text import as_json, difference_json, format_tables
 from uprightpose.tables import Difference, Table, pck_difference, pck_table
-
-LIMBS = tuple(sorted(joint for limb in LSP.limbs for joint in limb.joints))
-"""LSP's joints that COCO labels too: wrists, elbows, shoulders, hips, knees, ankles."""
 
 
 def limb_protocol() -> Protocol:
@@ -51,92 +40,6 @@ def limb_protocol() -> Protocol:
     return replace(rules, name="lsp-limbs", about=about, labels=("pc",), columns=columns)
 
 
-@dataclass(frozen=True, eq=False)
-class CocoPeople:
-    """People who are scored, and how many others there are.
-
-    Attributes:
-        samples: with LSP's joints, in the order of COCO's ids of their annotations.
-        boxes: COCO's, one per sample.
-        left_out: reason -> number of annotations.
-    """
-
-    samples: list[Sample]
-    boxes: list[Box]
-    left_out: dict[str, int]
-
-    @property
-    def truth(self) -> Float[ndarray, "n 14 2"]:
-        """True joints in picture pixels, NaN where not labeled."""
-        return np.stack([sample.joints for sample in self.samples])
-
-    @property
-    def images(self) -> Int[ndarray, " n"]:
-        """A number for the picture of each person."""
-        names = [str(sample.image) for sample in self.samples]
-        return np.unique(names, return_inverse=True)[1]
-
-
-def read_coco_people(data: Path) -> CocoPeople:
-    """Read the people whose two shoulders and two hips are labeled.
-
-    Args:
-        data: folder that holds ``coco/``.
-
-    Raises:
-        InputError: if there is no such folder, or nobody in it.
-    """
-    folder = data / "coco"
-    files = coco_files(folder)
-    if not files:
-        raise InputError(
-            f"expected COCO's person_keypoints*.json in {folder}, found none; --data or "
-            "UPRIGHTPOSE_DATA names the folder above it"
-        )
-    annotations: dict[int, dict[str, Any]] = {}
-    for file in files:
-        content = load_json(file)
-        with expecting(file, "COCO keypoints (annotations with id, bbox, iscrowd)"):
-            annotations |= {one["id"]: one for one in content["annotations"]}
-    labeled = [to_skeleton(one, LSP) for one in read_coco(folder)]
-    torso = list(LSP.torso)
-    chosen = [one for one in labeled if np.isfinite(one.joints[torso]).all()]
-    chosen.sort(key=lambda one: one.id)
-    if not chosen:
-        raise InputError(f"{folder}: expected people with labeled shoulders and hips, found none")
-    crowds = sum(bool(one.get("iscrowd")) for one in annotations.values())
-    return CocoPeople(
-        chosen,
-        [_box(annotations[one.id]["bbox"]) for one in chosen],
-        {
-            "crowds": crowds,
-            "people without labeled joints": len(annotations) - crowds - len(labeled),
-            "people without all of shoulders and hips": len(labeled) - len(chosen),
-        },
-    )
-
-
-def predict_people(predictor: Predictor, people: CocoPeople) -> dict[str, list[Person]]:
-    """Return the people as each stage sees them: the way of ``uprightpose predict --boxes``.
-
-    Args:
-        predictor: finds LSP's joints.
-        people: ``n`` of them; those of one picture go through the network together.
-
-    Raises:
-        InputError: if a picture cannot be read or a box is none.
-    """
-    by_picture: dict[Path, list[int]] = {}
-    for number, sample in enumerate(people.samples):
-        by_picture.setdefault(sample.image, []).append(number)
-    found: dict[str, dict[int, Person]] = {stage: {} for stage in predictor.stages}
-    for picture, numbers in tqdm(by_picture.items(), desc="photos", disable=None):
-        stages = predictor.predict_stages(picture, [people.boxes[number] for number in numbers])
-        for stage, seen in stages.items():
-            found[stage] |= dict(zip(numbers, seen, strict=True))
-    return {stage: [seen[n] for n in range(len(people.boxes))] for stage, seen in found.items()}
-
-
 def coco_report(
     people: CocoPeople,
     found: Mapping[str, Sequence[Person]],
@@ -153,49 +56,22 @@ def coco_report(
         weights: name or file.
         draws: of the intervals; 0 for none.
     """
-    rules, truth = limb_protocol(), people.truth
-    joints = {stage: np.stack([one.joints for one in seen]) for stage, seen in found.items()}
-    everyone = np.ones(len(truth), dtype=bool)
-    groups = {"all": everyone, **angle_bins(truth, LSP)}
-    tables: dict[str, dict[str, Table]] = {}
-    differences: dict[str, dict[str, dict[str, Difference]]] = {}
-    for who, chosen in groups.items():
-        if not chosen.any():
-            continue
-        options: dict[str, Any] = {"images": people.images[chosen], "draws": draws}
-        tables[who] = {
-            stage: pck_table(one[chosen], truth[chosen], rules, "pc", **options)
-            for stage, one in joints.items()
-        }
-        first, *refined = joints
-        differences[who] = {
-            f"{stage} - {first}": pck_difference(
-                joints[stage][chosen], joints[first][chosen], truth[chosen], rules, **options
-            )
-            for stage in refined
-        }
-    types = {stage: error_types(one, truth, rules) for stage, one in joints.items()}
-    shares = {stage: type_shares(one, rules) for stage, one in types.items()}
-    last = list(joints)[-1]
-    whole = tables["all"][last]
+    scores = _score(people, found, draws)
+    last = list(found)[-1]
+    whole = scores.tables["all"][last]
     lines = [
-        [str(at), *_looked_at(people.samples[number], types[last][number])]
+        [str(at), *_looked_at(people.samples[number], scores.types[last][number])]
         for at, number in enumerate(shown, 1)
     ]
+    shares = {stage: type_shares(one, whole.protocol) for stage, one in scores.types.items()}
     return Report(
         title=f"COCO photos, which nothing was trained on: {weights}",
         facts=_facts(people, whole, weights, draws),
-        findings=tuple(_findings(tables, differences, last)),
+        findings=tuple(_findings(scores, last)),
         sections={
-            "Rows": _rows(tables),
-            "Differences": _differences(differences),
-            "Error types": markdown_table(
-                ["row", *TYPES],
-                [
-                    [stage, *(f"{value:.2f}" for value in overall_shares(one).values())]
-                    for stage, one in shares.items()
-                ],
-            ),
+            "Rows": _rows(scores),
+            "Differences": _differences(scores),
+            "Error types": _errors(shares),
             "People on the sheet": markdown_table(
                 ["", "annotation", "picture", "right", "wrong joints of the last stage"], lines
             ),
@@ -204,6 +80,7 @@ def coco_report(
             "COCO labels what its annotators saw: people have fewer labeled joints, may be cut "
             "off, covered or in company, and were not chosen as one athlete per picture.",
             f"{whole.people} people: the intervals are wide, those by body angle most of all.",
+            "Intervals redraw photos: of a single one there is nothing to redraw, and no interval.",
             "Given boxes are the annotated ones: a detector of people would give worse.",
         ),
         numbers={
@@ -212,11 +89,11 @@ def coco_report(
             "left_out": people.left_out,
             "tables": {
                 who: {stage: as_json(one) for stage, one in rows.items()}
-                for who, rows in tables.items()
+                for who, rows in scores.tables.items()
             },
             "differences": {
                 who: {pair: difference_json(one) for pair, one in rows.items()}
-                for who, rows in differences.items()
+                for who, rows in scores.differences.items()
             },
             "errors": shares,
             "sheet": [people.samples[number].id for number in shown],
@@ -224,9 +101,36 @@ def coco_report(
     )
 
 
-def _box(bbox: Sequence[Any]) -> Box:
-    x, y, width, height = map(float, bbox)
-    return (x, y, width, height)
+@dataclass(frozen=True, eq=False)
+class _Scores:
+    """Of all people and each range of body angles that has any; types of all, by stage."""
+
+    tables: dict[str, dict[str, Table]]
+    differences: dict[str, dict[str, dict[str, Difference]]]
+    types: dict[str, Int[ndarray, "n 14"]]
+
+
+def _score(people: CocoPeople, found: Mapping[str, Sequence[Person]], draws: int) -> _Scores:
+    rules, truth = limb_protocol(), people.truth
+    joints = {stage: np.stack([one.joints for one in seen]) for stage, seen in found.items()}
+    first, *refined = joints
+    types = {stage: error_types(one, truth, rules) for stage, one in joints.items()}
+    scores = _Scores({}, {}, types)
+    for who, chosen in {"all": np.full(len(truth), True), **angle_bins(truth, LSP)}.items():
+        if not chosen.any():
+            continue
+        options: dict[str, Any] = {"images": people.images[chosen], "draws": draws}
+        parts, right = {stage: one[chosen] for stage, one in joints.items()}, truth[chosen]
+        scores.tables[who] = {
+            stage: pck_table(one, right, rules, "pc", **options) for stage, one in parts.items()
+        }
+        scores.differences[who] = {
+            f"{stage} - {first}": pck_difference(
+                parts[stage], parts[first], right, rules, **options
+            )
+            for stage in refined
+        }
+    return scores
 
 
 def _facts(people: CocoPeople, table: Table, weights: str, draws: int) -> dict[str, str]:
@@ -247,42 +151,45 @@ def _facts(people: CocoPeople, table: Table, weights: str, draws: int) -> dict[s
     }
 
 
-def _findings(
-    tables: Mapping[str, Mapping[str, Table]],
-    differences: Mapping[str, Mapping[str, Mapping[str, Difference]]],
-    last: str,
-) -> list[str]:
+def _findings(scores: _Scores, last: str) -> list[str]:
     lines = []
-    for who, rows in tables.items():
+    for who, rows in scores.tables.items():
         table = rows[last]
         low, high = (table.intervals or {}).get("Total", (None, None))
-        bounds = "" if low is None else f" [{low:.2f}, {high:.2f}]"
+        known = low is not None and table.images > 1
+        bounds = f" [{low:.2f}, {high:.2f}]" if known else ""
         title = "all" if who == "all" else f"body angle {who} degrees"
         lines.append(
             f"{title}: PCK@0.2 {table.scores['Total']:.2f}{bounds}, AUC {table.scores['AUC']:.2f}, "
             f"{table.people} people"
         )
-    lines += [f"{pair}: {_points(one['Total'])}" for pair, one in differences["all"].items()]
+    lines += [f"{pair}: {_points(one['Total'])}" for pair, one in scores.differences["all"].items()]
     return lines
 
 
-def _rows(tables: Mapping[str, Mapping[str, Table]]) -> str:
+def _rows(scores: _Scores) -> str:
     parts = []
-    for who, rows in tables.items():
+    for who, rows in scores.tables.items():
         title = "All people" if who == "all" else f"True body angle {who} degrees"
         parts.append(f"{title}:\n\n```text\n{format_tables(rows)}\n```")
     return "\n\n".join(parts)
 
 
-def _differences(differences: Mapping[str, Mapping[str, Mapping[str, Difference]]]) -> str:
+def _differences(scores: _Scores) -> str:
     return markdown_table(
         ["people", "rows", "Total", "AUC"],
         [
             [who, pair, _points(one["Total"]), _points(one["AUC"])]
-            for who, rows in differences.items()
+            for who, rows in scores.differences.items()
             for pair, one in rows.items()
         ],
     )
+
+
+def _errors(shares: Mapping[str, Shares]) -> str:
+    rows = {stage: overall_shares(one).values() for stage, one in shares.items()}
+    lines = [[stage, *(f"{value:.2f}" for value in one)] for stage, one in rows.items()]
+    return markdown_table(["row", *TYPES], lines)
 
 
 def _points(one: Difference) -> str:

@@ -15,7 +15,7 @@ from uprightpose.data.images import crop_image, read_image
 from uprightpose.data.person import Person
 from uprightpose.frames import Crop, apply_affine
 from uprightpose.plots import COLORS, draw_people, side_of
-from uprightpose.reproduce.coco import LIMBS, CocoPeople
+from uprightpose.reproduce.coco_people import LIMBS, CocoPeople
 from uprightpose.skeletons import LSP
 from uprightpose.views import view_box
 
