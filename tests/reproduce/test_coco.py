@@ -1,6 +1,7 @@
 """The shipped model on COCO's people: who is scored, by which boxes, and who is looked at."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -126,9 +127,8 @@ def test_predictions_are_those_of_predict(people: CocoPeople, predictor: Predict
     assert list(found) == ["detector", "body"]
     for number in (0, 5, 26):
         (alone,) = predictor.predict(people.samples[number].image, [people.boxes[number]])
-        one = found["body"][number]
-        np.testing.assert_allclose(one.joints, alone.joints, atol=0.01)
-        assert one.box == people.boxes[number]
+        np.testing.assert_allclose(found["body"][number].joints, alone.joints, atol=0.01)
+    assert [one.box for one in found["body"]] == people.boxes
 
 
 class TestReport:
@@ -199,6 +199,20 @@ class TestSheet:
         ankle = people.truth[0, LSP.joints.index("left_ankle")]
         x, y = ((ankle - center) * scale + 255.5 + 2).round().astype(int)
         assert sheet[y, x].tolist() == [230, 159, 0]  # the orange of the left
+
+
+def test_what_was_looked_at_is_what_was_measured() -> None:
+    """New weights make new numbers: then the people must be looked at again."""
+    results = Path(__file__).parents[2] / "docs" / "results"
+    seen, measured = (
+        re.findall(pattern, (results / name).read_text(), re.MULTILINE)
+        for name, pattern in (
+            ("coco_looked_at.md", r"^\| (\d+) \| (\d+) \| (\d+ of \d+)"),
+            ("coco.md", r"^\| (\d+) \| (\d+) \| \S+ \| (\d+ of \d+)"),
+        )
+    )
+    assert seen == measured
+    assert len(seen) == 20
 
 
 def test_command(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
