@@ -27,6 +27,7 @@ LAYERS = (
     "frames",
     "data.sample data.person data.writing data.annotation_files",
     "settings",
+    "shipped_models",
     "data.lsp data.boxes data.predictions data.joint_arrays data.joint_json data.coco_people",
     "data.joint_files",
     "data.joint_matching",
@@ -56,6 +57,7 @@ LAYERS = (
     "data.inspection",
     "protocols",
     "tables",
+    "error_types",
     "table_text",
     "oks",
     "scoring",
@@ -64,6 +66,7 @@ LAYERS = (
     "weights",
     "inference views",
     "predict",
+    "prediction_speed",
     "evaluate",
     "train.recipe",
     "train.stages train.people",
@@ -74,7 +77,8 @@ LAYERS = (
     "predict_files",
     "figures",
     "reproduce.expected reproduce.people reproduce.report",
-    "reproduce.scatter",
+    "reproduce.scatter reproduce.coco_people",
+    "reproduce.coco reproduce.coco_sheet",
     "reproduce.figures",
     "reproduce.paper reproduce.scales reproduce.machine",
     "reproduce.tables",
@@ -99,7 +103,7 @@ LAYERS = (
     "commands.intervals",
     "commands.data",
     "commands.predict commands.score commands.evaluate commands.train commands.reproduce "
-    "commands.bench",
+    "commands.bench commands.models",
     "cli",
     "__main__",
 )
@@ -120,6 +124,7 @@ PURE = (
         "protocols",
         "tables",
         "table_text",
+        "error_types",
     ),
 )
 EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "base", "manager"}

@@ -145,6 +145,19 @@ class TestReport:
         assert "0.2 reference lengths, included" in text
         assert json.loads(report_json(report))["people"] == 12
 
+    def test_error_types_stand_below_the_table_of_all_people(
+        self, network: Network, samples: list[Sample]
+    ) -> None:
+        report = evaluate({"a": network}, samples, draws=0)
+        for pictures in ("natural", "turned"):
+            errors, tables = report[pictures]["errors"], report[pictures]["tables"]["all"]
+            for row, table in tables.items():
+                assert errors[row]["good"]["Total"] == pytest.approx(table.scores["Total"])
+        text = format_report(report)
+        assert text.count("inversion    swap    miss") == 2
+        plain = json.loads(report_json(report))["turned"]["errors"]["a: body"]
+        assert sum(share["Wrist"] for share in plain.values()) == pytest.approx(100)
+
     def test_other_labels(self, network: Network, samples: list[Sample]) -> None:
         theirs = [replace(sample, labels="oc") for sample in samples]
         with pytest.raises(InputError, match="different tests"):

@@ -17,7 +17,7 @@ from typing import Any
 
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
-from uprightpose.commands import bench, data, evaluate, predict, reproduce, score, train
+from uprightpose.commands import bench, data, evaluate, models, predict, reproduce, score, train
 from uprightpose.errors import InputError
 
 
@@ -119,5 +119,6 @@ _COMMANDS: dict[str, tuple[Callable[[Any], None], Callable[[Namespace], int | No
         ("data", data),
         ("reproduce", reproduce),
         ("bench", bench),
+        ("models", models),
     )
 }

@@ -18,6 +18,7 @@ from tqdm import tqdm
 from uprightpose.data.folders import to_skeleton
 from uprightpose.data.images import crop_image, read_image
 from uprightpose.data.sample import Sample
+from uprightpose.error_types import error_types, overall_shares, type_shares
 from uprightpose.errors import InputError
 from uprightpose.frames import Crop, apply_affine, invert_affine, map_to_image, whole_image_box
 from uprightpose.metrics import angle_bins
@@ -26,7 +27,7 @@ from uprightpose.protocols import PROTOCOLS, REFERENCES, Protocol
 from uprightpose.score_maps import Subcell
 from uprightpose.settings import Settings
 from uprightpose.statistics import DRAWS
-from uprightpose.table_text import as_json, difference_json, format_tables
+from uprightpose.table_text import as_json, difference_json, format_shares, format_tables
 from uprightpose.tables import Difference, Table, pck_difference, pck_table
 
 TURN_SEED = 2017
@@ -45,6 +46,13 @@ PROTOCOL_OF = {"flic": "flic", "mpii": "mpii-valid"}
 
 TOTALS = ("Total", "Mean", "AUC")
 """Columns whose differences a report prints."""
+
+ERRORS = (
+    "Joints by type of error, in percent: within the radius of the true joint (good), of its",
+    "mirror twin (inversion), of another joint of the person (swap), within twice the radius",
+    "(jitter), or none of these (miss):",
+)
+"""See :mod:`uprightpose.error_types`."""
 
 Network = tuple[PoseNet, Settings]
 
@@ -168,7 +176,8 @@ def evaluate(
 
     Returns:
         A report of plain values: for ``"natural"`` and ``"turned"`` pictures, all people and
-        each range of body angles, one row per stage; and paired differences.
+        each range of body angles, one row per stage; paired differences; and the types of
+        error of all people.
 
     Raises:
         InputError: if there are no samples, or a network was trained on other labels or joints.
@@ -227,7 +236,7 @@ def _tables(
     protocol: Protocol,
     draws: int,
 ) -> dict[str, object]:
-    """Return the tables of all people and by angle, and the paired differences."""
+    """Return the tables of all people and by angle, paired differences, and error types."""
     heads = np.array([sample.head_size or np.nan for sample in samples])
     pictures = _numbered([str(sample.image) for sample in samples])
     everyone = np.ones(len(truth), dtype=bool)
@@ -252,7 +261,12 @@ def _tables(
             )
             for row, base in _pairs(rows)
         }
-    return {"tables": tables, "differences": differences}
+    lengths = heads if protocol.norm == "head" else None
+    errors = {
+        ": ".join(row): type_shares(error_types(joints, truth, protocol, lengths), protocol)
+        for row, joints in rows.items()
+    }
+    return {"tables": tables, "differences": differences, "errors": errors}
 
 
 def _numbered(names: Sequence[str]) -> Int[ndarray, " n"]:
@@ -289,6 +303,9 @@ def format_report(report: Mapping[str, Any]) -> str:
             lines += ["", f"## {pictures} pictures, {title}", "", "```text"]
             lines += [format_tables(tables), "```"]
             lines += _difference_lines(found["differences"][who])
+            if who == "all":
+                shares = {row: overall_shares(one) for row, one in found["errors"].items()}
+                lines += ["", *ERRORS, "", "```text", format_shares(shares), "```"]
     return "\n".join(lines) + "\n"
 
 

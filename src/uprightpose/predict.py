@@ -20,12 +20,10 @@ from uprightpose.inference import Network, Options
 from uprightpose.model import STAGES, PoseNet
 from uprightpose.pipeline import Pipeline
 from uprightpose.score_maps import Decoded
+from uprightpose.shipped_models import SHIPPED
 from uprightpose.skeletons import Skeleton
 from uprightpose.views import Request, Seen, View, gather, pair, people_of, read_view
 from uprightpose.weights import load_weights
-
-SHIPPED = {"compact": Path(__file__).parent / "shipped" / "compact.safetensors"}
-"""Weights in the package, by name."""
 
 
 def load(

@@ -36,6 +36,21 @@ def format_tables(
     return _align(lines)
 
 
+def format_shares(shares: Mapping[str, Mapping[str, float]]) -> str:
+    """Lay out the percent of each type as aligned text: a line per row.
+
+    Args:
+        shares: name -> type -> percent, the same types in each.
+
+    Example:
+        >>> print(format_shares({"detector": {"good": 73.4, "miss": 26.6}}))
+                   good    miss
+        detector  73.40   26.60
+    """
+    lines = [["", *next(iter(shares.values()))]]
+    return _align(lines + [[name, *map(_cell, one.values())] for name, one in shares.items()])
+
+
 def as_json(table: Table) -> dict[str, object]:
     """Return the table as plain numbers, not rounded; what has no value is ``None``.
 

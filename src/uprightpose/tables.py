@@ -221,12 +221,24 @@ def differences_of(
     return {title: Difference(*row) for title, row in zip(titles, numbers, strict=True)}
 
 
-def _distances(
+def squared_references(
     predicted: Float[ndarray, "n k 2"],
     truth: Float[ndarray, "n k 2"],
     protocol: Protocol,
-    lengths: Float[ndarray, " n"] | None,
-) -> Float[ndarray, "n k"]:
+    lengths: Float[ndarray, " n"] | None = None,
+) -> Float[ndarray, " n"]:
+    """Return the square of each person's reference length, once the shapes are found to fit.
+
+    Args:
+        predicted: joints in pixels.
+        truth: joints in the same frame.
+        protocol: any but ``coco``.
+        lengths: head sizes in pixels, for protocols whose norm is the head.
+
+    Raises:
+        ValueError: if the shapes are not ``(n, k, 2)`` of the protocol's skeleton or head
+            sizes are needed and not given.
+    """
     expected = (len(truth), len(protocol.skeleton.joints), 2)
     if truth.shape != expected or predicted.shape != expected:
         raise ValueError(
@@ -234,10 +246,21 @@ def _distances(
             f"found {predicted.shape} and {truth.shape}"
         )
     if protocol.norm == "torso":
-        return normalized_distances(predicted, truth, squared_lengths(truth, protocol.skeleton))
+        return squared_lengths(truth, protocol.skeleton)
     if protocol.norm == "oks" or lengths is None:
         raise ValueError(f"expected head sizes for protocol {protocol.name}, found none")
-    return normalized_distances(predicted, truth, lengths.astype(np.float64) ** 2)
+    return lengths.astype(np.float64) ** 2
+
+
+def _distances(
+    predicted: Float[ndarray, "n k 2"],
+    truth: Float[ndarray, "n k 2"],
+    protocol: Protocol,
+    lengths: Float[ndarray, " n"] | None,
+) -> Float[ndarray, "n k"]:
+    return normalized_distances(
+        predicted, truth, squared_references(predicted, truth, protocol, lengths)
+    )
 
 
 def _places(images: Int[ndarray, " n"] | None, people: int) -> tuple[Int[ndarray, " n"], int]:

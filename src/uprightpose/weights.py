@@ -25,13 +25,11 @@ from uprightpose.model import STAGES, PoseNet
 from uprightpose.pose_types import TYPES
 from uprightpose.refine import BodyRefiner, Init, LimbRefiner
 from uprightpose.settings import Settings
+from uprightpose.shipped_models import FORMAT
 from uprightpose.skeletons import SKELETONS, Skeleton
 
-FORMAT = "uprightpose-1"
-"""Names the settings in every file; a file without it is refused."""
-
 ANGLE_FORMAT = "uprightpose-angle-1"
-"""The same of an :class:`~uprightpose.angle_net.AngleNet`."""
+"""Names the settings of an :class:`~uprightpose.angle_net.AngleNet` in its file."""
 
 _CHOICES = {
     "last": STAGES,

@@ -221,6 +221,30 @@ class TestSeeds:
         assert report.facts["seeds"] == "0, 1"
 
 
+class TestErrorTypes:
+    """'The error types before and after' refinement: a line per row."""
+
+    def test_each_row_on_natural_and_turned_pictures(self, table9):
+        lines = table9.sections["Error types"].splitlines()
+        titles = list(columns_of(table9))
+        places = [line.split(" | ")[:2] for line in lines if line.startswith("| ")][1:]
+        sets = ("natural", "turned")
+        assert places == [[f"| {title}", pictures] for pictures in sets for title in titles]
+        for one in table9.numbers["results"]:
+            for row in one["rows"].values():
+                shares = row["errors"]["0"]
+                assert shares["good"]["Total"] == pytest.approx(row["mean"]["Total"])
+                assert sum(columns["Total"] for columns in shares.values()) == pytest.approx(100)
+
+    def test_of_several_seeds_the_mean(self, reproduce):
+        report = reproduce(STAGE_1, seeds=2)
+        errors = columns_of(report)["FCN"]["errors"]
+        mean = np.mean([shares["miss"]["Total"] for shares in errors.values()])
+        line = next(x for x in report.sections["Error types"].splitlines() if "| FCN |" in x)
+        assert list(errors) == ["0", "1"]
+        assert line.split(" | ")[-1] == f"{mean:.2f} |"
+
+
 class TestOtherTables:
     def test_table_1_compares_baselines_with_normalization(self, reproduce):
         report = reproduce("table1")

@@ -5,6 +5,7 @@ import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -23,7 +24,8 @@ def add(subcommands: Any) -> None:
     parser = ArgumentParser(
         description="Reproduce a table or figure of the paper: writes NAME.md, NAME.json and, for "
         "figures, NAME.png. Tables and figure5 train networks; called again, they go on where they "
-        "stopped."
+        "stopped. coco scores given weights on COCO's photos; coco_sheet.png, which it writes too, "
+        "shows photos that may not be passed on."
     )
     parser.add_argument("name", type=Literal[tuple(_EXPERIMENTS)], help=", ".join(_EXPERIMENTS))
     parser.add_argument(
@@ -33,7 +35,7 @@ def add(subcommands: Any) -> None:
         "--data",
         type=str,
         metavar="FOLDER",
-        help="holds lsp/, lspet/, mpii/; by default what UPRIGHTPOSE_DATA names",
+        help="holds lsp/, lspet/, mpii/, coco/; by default what UPRIGHTPOSE_DATA names",
     )
     parser.add_argument(
         "--intervals",
@@ -43,6 +45,9 @@ def add(subcommands: Any) -> None:
         "and 10000 for tables",
     )
     parser.add_argument("--seed", type=int, default=0, help="of a figure's draws")
+    parser.add_argument(
+        "--weights", type=str, default="compact", metavar="NAME|PATH", help="for coco to score"
+    )
     _add_training(parser)
     subcommands.add_subcommand(
         "reproduce", parser, help="datasets -> a table or figure of the paper, with its numbers"
@@ -137,6 +142,27 @@ def _study(arguments: Namespace) -> "Report":
     return pages[arguments.name](study, draws)
 
 
+def _coco(arguments: Namespace) -> "Report":
+    from uprightpose.data.images import write_image
+    from uprightpose.predict import load, weights_file
+    from uprightpose.reproduce.coco import coco_report
+    from uprightpose.reproduce.coco_people import predict_people, read_coco_people
+    from uprightpose.reproduce.coco_sheet import choose_people, draw_sheet
+    from uprightpose.skeletons import LSP
+
+    draws = read_draws(arguments.intervals or "10000")
+    people = read_coco_people(_data_folder(arguments.data))
+    found = predict_people(load(arguments.weights, arguments.device, skeleton=LSP), people)
+    shown = choose_people(people)
+    sheet = Path(arguments.out) / "coco_sheet.png"
+    if shown:
+        write_image(sheet, draw_sheet(people, list(found.values())[-1], shown))
+        print(f"to look at, not to pass on: {sheet}")
+    digest = sha256(weights_file(arguments.weights).read_bytes()).hexdigest()
+    weights = f"{Path(arguments.weights).stem} (sha256 {digest[:12]})"
+    return coco_report(people, found, shown, weights, draws)
+
+
 def _place(arguments: Namespace) -> "Place":
     from uprightpose.reproduce.tables import Place
 
@@ -166,6 +192,7 @@ def _data_folder(option: str | None) -> Path:
 
 
 _EXPERIMENTS: dict[str, Callable[[Namespace], "Report"]] = {
+    "coco": _coco,
     "figure1": _figure,
     "figure4": _figure,
     "figure5": _panels,

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from uprightpose.error_types import TYPES
 from uprightpose.protocols import REFERENCES
 from uprightpose.reproduce.paper import TABLES
 from uprightpose.reproduce.report import Report, markdown_table
@@ -59,6 +60,9 @@ def table_report(
         first = one is results[0]
         sections[f"Rows, {title}"] = _rows(one, beside_paper=first)
         sections[f"Contrasts, {title}"] = _contrasts(one, beside_paper=first)
+    sections["Error types"] = _errors(
+        [one for one in results if one.protocol == results[0].protocol]
+    )
     sections["What was trained"] = _trainings(experiment, outcomes)
     if others := [row for row in paper.rows if not row.ours]:
         lines = [[row.title, *map(_printed, row.cells)] for row in others]
@@ -140,6 +144,21 @@ def _contrasts(results: Results, *, beside_paper: bool) -> str:
             gain = paper_gain(results.experiment, pair, name)
             lines.append(line + ([_number(gain, "+.1f")] if beside_paper else []))
     return markdown_table(header + (["paper"] if beside_paper else []), lines)
+
+
+def _errors(results: Sequence[Results]) -> str:
+    """Return the types of error of each row, before and after refinement, of every picture set."""
+    lines = [
+        [title, one.pictures, *map(_cell, one.mean_errors(title).values())]
+        for one in results
+        for title in one.rows
+    ]
+    note = (
+        "Percent of all joints, the mean over seeds; by group in the JSON file. Good: within the "
+        "radius; inversion: within that of the mirror twin; swap: of another joint of the same "
+        "person; jitter: within twice the radius; miss: none of these (`error_types.py`)."
+    )
+    return f"{markdown_table(['row', 'pictures', *TYPES], lines)}\n\n{note}"
 
 
 def _trainings(experiment: Experiment, outcomes: Mapping[str, Sequence[Outcome]]) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from uprightpose.error_types import Shares, error_types, overall_shares, type_shares
 from uprightpose.protocols import PROTOCOLS, Protocol
 from uprightpose.reproduce.contrasts import ScoredPeople, contrast_rows, correct
 from uprightpose.reproduce.paper import TABLES
@@ -29,6 +30,7 @@ class Results:
         joints: number of decisions per row and seed.
         rows: title -> scores by seed.
         contrasts: by the pair of titles, first minus second.
+        errors: title -> the shares of each type of error by seed.
     """
 
     experiment: Experiment
@@ -37,10 +39,15 @@ class Results:
     joints: int
     rows: dict[str, dict[int, Scores]]
     contrasts: dict[tuple[str, str], dict[str, Difference]]
+    errors: dict[str, dict[int, Shares]]
 
     def mean(self, title: str) -> Scores:
         """Return a row's mean over seeds."""
         return mean_scores(list(self.rows[title].values()))
+
+    def mean_errors(self, title: str) -> Scores:
+        """Return the percent of each type among all joints of a row, its mean over seeds."""
+        return mean_scores([overall_shares(one) for one in self.errors[title].values()])
 
 
 def score_rows(
@@ -84,6 +91,10 @@ def score_rows(
             for title, seeds in tables.items()
         },
         dict(zip(experiment.contrasts, correct(found), strict=True)),
+        {
+            title: {one.seed: _errors(one, people, pictures, rules) for one in seeds}
+            for title, seeds in outcomes.items()
+        },
     )
 
 
@@ -121,6 +132,10 @@ def results_json(results: Results) -> dict[str, Any]:
                 "seeds": {str(seed): _plain(scores) for seed, scores in seeds.items()},
                 "mean": _plain(results.mean(title)),
                 "paper": TABLES[experiment.name].row(title),
+                "errors": {
+                    str(seed): {name: _plain(columns) for name, columns in shares.items()}
+                    for seed, shares in results.errors[title].items()
+                },
             }
             for title, seeds in results.rows.items()
         },
@@ -153,6 +168,11 @@ def _table(
         lengths=people.lengths,
         images=people.images,
     )
+
+
+def _errors(outcome: Outcome, people: ScoredPeople, pictures: Pictures, rules: Protocol) -> Shares:
+    predicted = outcome.joints[pictures].predicted
+    return type_shares(error_types(predicted, people.truth, rules, people.lengths), rules)
 
 
 def _plain(numbers: Mapping[str, float]) -> dict[str, float | None]:

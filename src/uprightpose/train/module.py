@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import lightning
 import numpy as np
@@ -177,6 +177,7 @@ def constant(_progress: float) -> float:
     return 1.0
 
 
+@runtime_checkable
 class Learner(Protocol):
     """What a run needs to know of a module that learns."""
 
