@@ -76,7 +76,7 @@ LAYERS = (
     "reproduce.figures",
     "reproduce.paper reproduce.scales reproduce.machine",
     "reproduce.tables",
-    "reproduce.contrasts reproduce.requirements reproduce.rows",
+    "reproduce.contrasts reproduce.requirements reproduce.rows reproduce.hypotheses",
     "reproduce.mpii_server reproduce.results",
     "reproduce.page reproduce.panels",
     "reproduce.experiment",
