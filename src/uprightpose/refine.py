@@ -4,6 +4,7 @@ Every refiner is *score maps in, score maps out* in image maps, so that they cha
 detector. Inside, they work in normalized frames (:mod:`uprightpose.framed`).
 """
 
+from collections.abc import Sequence
 from typing import Literal, Unpack
 
 import torch
@@ -31,6 +32,7 @@ __all__ = [
     "count_convolutions",
     "merge_joints",
     "merge_maps",
+    "read_rotation",
     "upright_maps",
 ]
 
@@ -97,21 +99,23 @@ class BodyRefiner(nn.Module):
         self,
         score_maps: Float[Tensor, "b c h w"],
         types: Int[Tensor, " b"] | None = None,  # noqa: ARG002  as the baselines of Table 1
+        rotation: Rotation | None = None,
     ) -> FramedMaps:
         """Refine maps in [0, 1] of the image's cells and leave them in the body frame.
 
         Args:
             score_maps: of the joints, and the background if any.
             types: not used; the baselines of Table 1 learn from them.
+            rotation: see :func:`upright_maps`.
 
         Raises:
             ValueError: if there are more or fewer maps than the skeleton asks for.
         """
-        turned, rotation = self.upright(score_maps)
+        turned, rotation = self.upright(score_maps, rotation)
         return FramedMaps(self.net(turned), rotation, tuple(range(len(self.skeleton.joints))))
 
     def upright(
-        self, score_maps: Float[Tensor, "b c h w"]
+        self, score_maps: Float[Tensor, "b c h w"], rotation: Rotation | None = None
     ) -> tuple[Float[Tensor, "b c _ _"], Rotation]:
         """Turn maps into the body frame (or leave them, without ``normalize``)."""
         expect_maps(score_maps, self.skeleton, background=self.background)
@@ -125,6 +129,7 @@ class BodyRefiner(nn.Module):
             in_place=self.in_place,
             blur=self.blur,
             subcell=self.subcell,
+            rotation=rotation,
         )
 
 
@@ -226,6 +231,7 @@ class LimbRefiner(nn.Module):
         body_maps: Float[Tensor, "b c h w"],
         rotation: Rotation,
         size: tuple[int, int],
+        turns: Sequence[Rotation] | None = None,
     ) -> tuple[FramedMaps, ...]:
         """Refine maps of the body frame and leave each part in its own frame.
 
@@ -233,6 +239,8 @@ class LimbRefiner(nn.Module):
             body_maps: scores in [0, 1]; angles and roots are read from these.
             rotation: image maps -> body frame.
             size: ``(h, w)`` of the image maps.
+            turns: each limb's turn about its root, in cells of ``body_maps``, in the place of
+                :meth:`read_turns`; its target does not count.
 
         Returns:
             The semi-global part, then one part per limb.
@@ -241,17 +249,25 @@ class LimbRefiner(nn.Module):
             ValueError: if there are more or fewer maps than the skeleton asks for.
         """
         expect_maps(body_maps, self.skeleton, background=self.background)
-        joint_maps = body_maps[:, : len(self.skeleton.joints)]
-        joints = decode(joint_maps, sigma=self.blur, subcell=self.subcell).joints
-        maps, turns = self._hanging(body_maps, joints, size)
+        maps, turns = self._hanging(body_maps, turns, size)
         limbs = zip(self._scores(maps), turns, self.skeleton.limbs, strict=True)
         return (
             FramedMaps(self.rest_net(body_maps), rotation, self.rest),
             *(FramedMaps(scores, rotation.then(turn), limb.joints) for scores, turn, limb in limbs),
         )
 
+    def read_turns(self, body_maps: Float[Tensor, "b c h w"]) -> list[Rotation]:
+        """Return the turns about their roots that the maps ask for, one per limb, in place."""
+        joint_maps = body_maps[:, : len(self.skeleton.joints)]
+        joints = decode(joint_maps, sigma=self.blur, subcell=self.subcell).joints
+        otherwise = middle((body_maps.shape[-2], body_maps.shape[-1]))
+        return [limb_rotation(joints, limb, otherwise) for limb in self.skeleton.limbs]
+
     def _hanging(
-        self, maps: Float[Tensor, "b c h w"], joints: Float[Tensor, "b k 2"], size: tuple[int, int]
+        self,
+        maps: Float[Tensor, "b c h w"],
+        turns: Sequence[Rotation] | None,
+        size: tuple[int, int],
     ) -> tuple[list[Float[Tensor, "b i _ _"]], list[Rotation]]:
         """Turn what the limbs' networks read into their frames (or not, without ``normalize``).
 
@@ -261,9 +277,8 @@ class LimbRefiner(nn.Module):
         chosen = [maps if whole else maps[:, list(limb.joints)] for limb in limbs]
         if not self.normalize:
             return chosen, [Rotation.none(maps)] * len(limbs)
-        body = (maps.shape[-2], maps.shape[-1])
-        turns = [limb_rotation(joints, limb, otherwise=middle(body)) for limb in limbs]
-        canvas = body
+        turns = self.read_turns(maps) if turns is None else list(turns)
+        canvas = (maps.shape[-2], maps.shape[-1])
         if not self.in_place:
             canvas = canvas_size(size, self.limb_canvas)
             turns = [turn.placed((middle(canvas)[0], canvas[0] * ROOT_HEIGHT)) for turn in turns]
@@ -336,22 +351,34 @@ def upright_maps(
     in_place: bool = False,
     blur: float = 1.0,
     subcell: bool = True,
+    rotation: Rotation | None = None,
 ) -> tuple[Float[Tensor, "b c _ _"], Rotation]:
     """Turn image maps into the body frame: neck above the torso center, center in the middle.
 
     Where the maps support no angle the whole picture is kept upright as it is, its middle
     in the canvas's middle. ``in_place`` leaves the center where it is, on the map's own
-    canvas.
+    canvas. A given ``rotation``, in cells of the image maps, is taken in the place of
+    :func:`read_rotation`, such as the true one; without ``in_place`` its target does not count.
     """
-    size = (score_maps.shape[-2], score_maps.shape[-1])
-    larger = canvas_size(size, canvas)
-    found = decode(score_maps[:, : len(skeleton.joints)], sigma=blur, subcell=subcell)
-    rotation = body_rotation(
-        found.joints, skeleton.torso, skeleton.neck, found.scores, otherwise=middle(size)
-    )
+    larger = canvas_size((score_maps.shape[-2], score_maps.shape[-1]), canvas)
+    if rotation is None:
+        rotation = read_rotation(score_maps, skeleton, blur=blur, subcell=subcell)
     if not in_place:
         rotation = rotation.placed(middle(larger))
     return rotate_maps(score_maps, rotation, larger, background=background), rotation
+
+
+def read_rotation(
+    score_maps: Float[Tensor, "b c h w"],
+    skeleton: Skeleton,
+    *,
+    blur: float = 1.0,
+    subcell: bool = True,
+) -> Rotation:
+    """Return the turn about the torso's center that the maps ask for, in place (SPEC 1.7, 1.8)."""
+    found = decode(score_maps[:, : len(skeleton.joints)], sigma=blur, subcell=subcell)
+    otherwise = middle((score_maps.shape[-2], score_maps.shape[-1]))
+    return body_rotation(found.joints, skeleton.torso, skeleton.neck, found.scores, otherwise)
 
 
 def canvas_size(size: tuple[int, int], factor: float) -> tuple[int, int]:
