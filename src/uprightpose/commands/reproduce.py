@@ -21,8 +21,8 @@ def add(subcommands: Any) -> None:
     """Declare the command."""
     parser = ArgumentParser(
         description="Reproduce a table or figure of the paper: writes NAME.md, NAME.json and, for "
-        "figures, NAME.png. Tables and figure5 train networks; called again, they go on where they "
-        "stopped."
+        "figures, NAME.png. Tables, figure5 and the simulation (SPEC 5.3) train networks; called "
+        "again, they go on where they stopped."
     )
     parser.add_argument("name", type=Literal[tuple(_EXPERIMENTS)], help=", ".join(_EXPERIMENTS))
     parser.add_argument(
@@ -39,7 +39,7 @@ def add(subcommands: Any) -> None:
         type=str,
         metavar="N|off",
         help="bootstrap draws for the intervals of 95 percent, or off; by default 1000 for figures "
-        "and 10000 for tables",
+        "and 10000 for tables and the simulation",
     )
     parser.add_argument("--seed", type=int, default=0, help="of a figure's draws")
     _add_training(parser)
@@ -49,15 +49,20 @@ def add(subcommands: Any) -> None:
 
 
 def _add_training(parser: ArgumentParser) -> None:
-    """Declare the options of what trains networks: tables and figure5."""
-    group = parser.add_argument_group("tables and figure5")
+    """Declare the options of what trains networks: tables, figure5 and the simulation."""
+    group = parser.add_argument_group("tables, figure5 and the simulation")
     group.add_argument(
         "--scale",
         type=Literal["small", "paper"],
         default="small",
         help="small: minutes to an hour on a CPU; paper: full sizes, needs a GPU",
     )
-    group.add_argument("--seeds", type=int, default=1, metavar="N", help="runs of each row")
+    group.add_argument(
+        "--seeds",
+        type=int,
+        metavar="N",
+        help="runs of each row; by default 1, and 5 for the simulation",
+    )
     group.add_argument("--times", type=float, default=1.0, help="factor of all training steps")
     group.add_argument("--threads", type=int, default=0, help="of the CPU; 0: PyTorch's default")
     group.add_argument("--device", type=Literal["auto", "cpu", "cuda"], default="auto")
@@ -98,13 +103,11 @@ def _table(arguments: Namespace) -> "Report":
     from uprightpose.reproduce.scales import SCALES
     from uprightpose.reproduce.tables import EXPERIMENTS
 
-    if arguments.seeds < 1:
-        raise InputError(f"--seeds: expected a number from 1, found {arguments.seeds}")
     return reproduce_table(
         EXPERIMENTS[arguments.name],
         SCALES[arguments.scale],
         _place(arguments),
-        seeds=arguments.seeds,
+        seeds=_seeds(arguments, otherwise=1),
         draws=read_draws(arguments.intervals or "10000"),
     )
 
@@ -115,6 +118,32 @@ def _panels(arguments: Namespace) -> "Report":
 
     pictures = [Path(picture) for picture in arguments.pictures]
     return reproduce_panels(SCALES[arguments.scale], _place(arguments), pictures)
+
+
+def _simulation(arguments: Namespace) -> "Report":
+    from uprightpose.reproduce.simulated_people import read_poses
+    from uprightpose.reproduce.simulation import reproduce_simulation
+
+    place = _place(arguments)
+    if place.threads:
+        import torch
+
+        torch.set_num_threads(place.threads)
+    return reproduce_simulation(
+        read_poses(place.data),
+        place.out,
+        seeds=_seeds(arguments, otherwise=5),
+        times=place.times,
+        draws=read_draws(arguments.intervals or "10000"),
+    )
+
+
+def _seeds(arguments: Namespace, otherwise: int) -> int:
+    """Return how many runs of each row are asked for."""
+    seeds: int = otherwise if arguments.seeds is None else arguments.seeds
+    if seeds < 1:
+        raise InputError(f"--seeds: expected a number from 1, found {seeds}")
+    return seeds
 
 
 def _place(arguments: Namespace) -> "Place":
@@ -150,5 +179,6 @@ _EXPERIMENTS: dict[str, Callable[[Namespace], "Report"]] = {
     "figure4": _figure,
     "figure5": _panels,
     "figure8": _figure,
+    "simulation": _simulation,
     **{f"table{number}": _table for number in range(1, 12)},
 }

@@ -115,8 +115,7 @@ def limb_frames(
             return [replace(one, angle=of.angle) for one, of in zip(read, true, strict=True)]
         case "other":
             return [
-                replace(one, angle=read[of].angle)
-                for one, of in zip(read, OTHER_LIMB, strict=True)
+                replace(one, angle=read[of].angle) for one, of in zip(read, OTHER_LIMB, strict=True)
             ]
         case _:
             return read
@@ -139,4 +138,3 @@ def angle_errors(
     """
     apart = found - true
     return torch.atan2(apart.sin(), apart.cos()).abs().rad2deg()
-

@@ -47,8 +47,8 @@ class People:
         test: the test poses, upright or not, as they are.
     """
 
-    train: Poses
-    test: Poses
+    train: Float[ndarray, "m k 2"]
+    test: Float[ndarray, "n k 2"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +99,7 @@ def _cells(samples: Sequence[Sample]) -> Poses:
     return np.stack(moved)
 
 
-def order_of(poses: Poses, seed: int, share: float) -> Poses:
+def order_of(poses: Float[ndarray, "n k 2"], seed: int, share: float) -> Float[ndarray, "m k 2"]:
     """Return a share of the poses in a seed's own order, so that a smaller one is its start."""
     order = np.random.default_rng((seed,)).permutation(len(poses))
     return poses[order[: max(1, round(share * len(poses)))]]
@@ -127,7 +127,7 @@ def training_batch(poses: Poses, seed: int, step: int, size: int, *, turned: boo
     return _drawn(move_joints(chosen, matrices, LSP.mirror), generator)
 
 
-def test_batch(poses: Poses, pictures: Pictures) -> Batch:
+def draw_test_people(poses: Poses, pictures: Pictures) -> Batch:
     """Draw the test people's maps, always the same: of all arms and seeds.
 
     Args:
