@@ -46,6 +46,7 @@ def test_each_claim_names_what_decides_it():
         ([between(0.1, 2)], "confirmed"),
         ([between(-2, -0.1)], "refuted"),
         ([between(-1, 2)], "undecided"),
+        ([between(-2, 1)], "undecided"),
         ([between(0, 2)], "undecided"),
         ([between(1, 2), between(0.1, 3)], "confirmed"),
         ([between(1, 2), between(-0.1, 3)], "undecided"),
