@@ -76,7 +76,7 @@ class Sizes:
     canvas: float = 1.25
     limb_canvas: float = 0.875
     residual: bool = True
-    steps: int = 700
+    steps: int = 600
     batch: int = 16
     rate: float = 3e-3
 
