@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Bool, Float
 from numpy import ndarray
+from tqdm import tqdm
 
 from uprightpose.metrics import angle_bins
 from uprightpose.protocols import PROTOCOLS, Protocol
@@ -119,7 +120,12 @@ def score_arms(
     bins = angle_bins(batch.joints, LSP)
     parts = {who: only(people, chosen) for who, chosen in bins.items() if chosen.any()}
     pairs = [pair for pair in CONTRASTS if set(pair) <= set(rows)]
-    plain = correct([_contrast(rows, pair, people, draws) for pair in pairs])
+    plain: list[Differences] = []
+    by_angle: list[Differences] = []
+    for pair in tqdm(pairs, desc=f"contrasts, {pictures} pictures", disable=None):
+        plain.append(_contrast(rows, pair, people, draws))
+        each = {who: _contrast(rows, pair, one, draws, _TOTAL) for who, one in parts.items()}
+        by_angle.append({who: found["Total"] for who, found in each.items()})
     return Tested(
         pictures,
         people,
@@ -133,14 +139,8 @@ def score_arms(
             for title, row in rows.items()
         },
         {who: int(bins[who].sum()) for who in parts},
-        dict(zip(pairs, plain, strict=True)),
-        {
-            pair: {
-                who: _contrast(rows, pair, part, draws, _TOTAL)["Total"]
-                for who, part in parts.items()
-            }
-            for pair in pairs
-        },
+        dict(zip(pairs, correct(plain), strict=True)),
+        dict(zip(pairs, by_angle, strict=True)),
     )
 
 
