@@ -219,6 +219,11 @@ class TestRun:
         assert [finding[:2] for finding in report.findings] == ["H1", "H2", "H3", "H4", "H5", "H6"]
         json.dumps(report.numbers, allow_nan=False)
 
+    def test_tables_have_as_many_cells_in_each_line(self, report):
+        for text in report.sections.values():
+            lines = [line for line in text.splitlines() if line.startswith("| ")]
+            assert len({line.count("|") for line in lines}) <= 1
+
     def test_what_is_finished_is_not_trained_again(self, people, out, report, monkeypatch):
         trained = []
 

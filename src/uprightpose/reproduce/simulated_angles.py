@@ -56,7 +56,7 @@ def angle_table(
     body, limbs = drawn_errors(batch)
     rows = [_row("body, all", body)]
     for who, chosen in angle_bins(batch.joints, LSP).items():
-        rows.append(_row(f"body, true |theta| {who}", body[chosen]))
+        rows.append(_row(f"body, true angle {who} degrees", body[chosen]))
     refined = np.concatenate([one.limb_errors[pictures] for one in limb_arms])
     for group, columns in (("arms", [0, 1]), ("legs", [2, 3])):
         rows.append(_row(f"{group}, from the drawn maps", limbs[:, columns]))

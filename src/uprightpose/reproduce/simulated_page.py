@@ -124,7 +124,7 @@ def _difference_text(one: Answered) -> str:
     parts = [first, f"{over.first} - {over.second}"]
     if gain.who != over.who:
         whose = (gain.who, over.who)
-        parts = [f"{text}, |theta| {who}" for text, who in zip(parts, whose, strict=True)]
+        parts = [f"{text} at {who} degrees" for text, who in zip(parts, whose, strict=True)]
     return f"({parts[0]}) - ({parts[1]})"
 
 
