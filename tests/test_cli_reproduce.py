@@ -130,6 +130,8 @@ def test_the_environment_names_the_data(capsys, tmp_path, data, monkeypatch):
         (["figure9"], "figure1"),
         (["figure8", "--seed", "-1"], "--seed: expected a number from 0, found -1"),
         (["figure8", "--data", "{data}", "--intervals", "many"], "--intervals"),
+        (["simulation", "--data", "{data}/lsp"], "needs Leeds Sports Pose in {data}/lsp/lsp"),
+        (["table1", "--data", "{data}", "--seeds", "0"], "--seeds: expected a number from 1"),
     ],
 )
 def test_what_a_user_can_mend_is_said_in_a_line(capsys, tmp_path, data, monkeypatch, argv, message):

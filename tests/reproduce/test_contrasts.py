@@ -7,7 +7,13 @@ import pytest
 
 from uprightpose.data.sample import Sample
 from uprightpose.protocols import PROTOCOLS
-from uprightpose.reproduce.contrasts import contrast_rows, correct, scored_people
+from uprightpose.reproduce.contrasts import (
+    contrast_gains,
+    contrast_rows,
+    correct,
+    only,
+    scored_people,
+)
 from uprightpose.skeletons import LSP, MPII
 from uprightpose.tables import Difference, pck_difference
 
@@ -113,6 +119,30 @@ def test_head_sizes_are_the_samples():
     rows = (np.concatenate([one, one]) for one in (near, far))
     found = contrast_rows(*rows, people, PROTOCOLS["mpii-official"], draws=20)
     assert found["Total"][:3] == (100, 100, 100)
+
+
+class TestGains:
+    """One gain less another, maybe of other people of the same pictures."""
+
+    def test_is_the_difference_of_two_contrasts(self, people):
+        rows = [guesses(people, [size, size], seed) for seed, size in enumerate((5, 9, 6, 8))]
+        some = only(people, np.arange(PEOPLE) < 20)
+        found = contrast_gains(
+            (rows[0], rows[1], some), (rows[2], rows[3], people), PROTOCOLS["lsp"], draws=DRAWS
+        )
+        parts = [total(*rows[:2], some, draws=0), total(*rows[2:], people, draws=0)]
+        assert found["Total"].value == pytest.approx(parts[0].value - parts[1].value)
+        assert found["Total"].low < found["Total"].value < found["Total"].high
+        assert np.isnan(found["Total"].p)
+
+    def test_a_gain_does_not_exceed_itself(self, people):
+        gain = (guesses(people, [5, 9]), guesses(people, [8, 8], 1), people)
+        found = contrast_gains(gain, gain, PROTOCOLS["lsp"], draws=DRAWS)["Total"]
+        assert found[:3] == (0, 0, 0)
+
+    def test_without_draws_there_is_no_interval(self, people):
+        gain = (guesses(people, [5]), guesses(people, [8], 1), people)
+        assert np.isnan(contrast_gains(gain, gain, PROTOCOLS["lsp"], draws=0)["AUC"].low)
 
 
 class TestHolm:

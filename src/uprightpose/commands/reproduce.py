@@ -23,9 +23,10 @@ def add(subcommands: Any) -> None:
     """Declare the command."""
     parser = ArgumentParser(
         description="Reproduce a table or figure of the paper: writes NAME.md, NAME.json and, for "
-        "figures, NAME.png. Tables and figure5 train networks; called again, they go on where they "
-        "stopped. coco scores given weights on COCO's photos; coco_sheet.png, which it writes too, "
-        "shows photos that may not be passed on."
+        "figures, NAME.png. Tables, figure5, normalization, rivals and simulation (SPEC 5.3, 5.4) "
+        "train networks; called again, they go on where they stopped. coco scores given weights on "
+        "COCO's photos; coco_sheet.png, which it writes too, shows photos that may not be passed "
+        "on."
     )
     parser.add_argument("name", type=Literal[tuple(_EXPERIMENTS)], help=", ".join(_EXPERIMENTS))
     parser.add_argument(
@@ -42,7 +43,7 @@ def add(subcommands: Any) -> None:
         type=str,
         metavar="N|off",
         help="bootstrap draws for the intervals of 95 percent, or off; by default 1000 for figures "
-        "and 10000 for tables",
+        "and 10000 for tables and the simulation",
     )
     parser.add_argument("--seed", type=int, default=0, help="of a figure's draws")
     parser.add_argument(
@@ -55,15 +56,20 @@ def add(subcommands: Any) -> None:
 
 
 def _add_training(parser: ArgumentParser) -> None:
-    """Declare the options of what trains networks: tables and figure5."""
-    group = parser.add_argument_group("tables and figure5")
+    """Declare the options of what trains networks: tables, figure5 and the simulation."""
+    group = parser.add_argument_group("tables, figure5 and the simulation")
     group.add_argument(
         "--scale",
         type=Literal["small", "paper"],
         default="small",
         help="small: minutes to an hour on a CPU; paper: full sizes, needs a GPU",
     )
-    group.add_argument("--seeds", type=int, default=1, metavar="N", help="runs of each row")
+    group.add_argument(
+        "--seeds",
+        type=int,
+        metavar="N",
+        help="runs of each row; by default 1, and 5 for the simulation",
+    )
     group.add_argument("--times", type=float, default=1.0, help="factor of all training steps")
     group.add_argument("--threads", type=int, default=0, help="of the CPU; 0: PyTorch's default")
     group.add_argument("--device", type=Literal["auto", "cpu", "cuda"], default="auto")
@@ -104,13 +110,11 @@ def _table(arguments: Namespace) -> "Report":
     from uprightpose.reproduce.scales import SCALES
     from uprightpose.reproduce.tables import EXPERIMENTS
 
-    if arguments.seeds < 1:
-        raise InputError(f"--seeds: expected a number from 1, found {arguments.seeds}")
     return reproduce_table(
         EXPERIMENTS[arguments.name],
         SCALES[arguments.scale],
         _place(arguments),
-        seeds=arguments.seeds,
+        seeds=_seeds(arguments, otherwise=1),
         draws=read_draws(arguments.intervals or "10000"),
     )
 
@@ -123,19 +127,29 @@ def _panels(arguments: Namespace) -> "Report":
     return reproduce_panels(SCALES[arguments.scale], _place(arguments), pictures)
 
 
+def _simulation(arguments: Namespace) -> "Report":
+    from uprightpose.reproduce.simulated_people import read_poses
+    from uprightpose.reproduce.simulation import reproduce_simulation
+
+    place = _place(arguments)
+    _use_threads(place)
+    return reproduce_simulation(
+        read_poses(place.data),
+        place.out,
+        seeds=_seeds(arguments, otherwise=5),
+        times=place.times,
+        draws=read_draws(arguments.intervals or "10000"),
+    )
+
+
 def _study(arguments: Namespace) -> "Report":
     from uprightpose.reproduce.normalization import reproduce_normalization
     from uprightpose.reproduce.rivals import reproduce_rivals
     from uprightpose.reproduce.study import Plan, Study
 
     place = _place(arguments)
-    if place.threads:
-        import torch
-
-        torch.set_num_threads(place.threads)
-    plan = Plan().times(place.times)
-    if arguments.seeds > 1:
-        plan = replace(plan, seeds=arguments.seeds)
+    _use_threads(place)
+    plan = replace(Plan().times(place.times), seeds=_seeds(arguments, otherwise=3))
     study = Study(place.data, place.out / "study", plan, threads=place.threads)
     draws = read_draws(arguments.intervals or "10000")
     pages = {"rivals": reproduce_rivals, "normalization": reproduce_normalization}
@@ -161,6 +175,21 @@ def _coco(arguments: Namespace) -> "Report":
     digest = sha256(weights_file(arguments.weights).read_bytes()).hexdigest()
     weights = f"{Path(arguments.weights).stem} (sha256 {digest[:12]})"
     return coco_report(people, found, shown, weights, draws)
+
+
+def _use_threads(place: "Place") -> None:
+    if place.threads:
+        import torch
+
+        torch.set_num_threads(place.threads)
+
+
+def _seeds(arguments: Namespace, otherwise: int) -> int:
+    """Return how many runs of each row are asked for."""
+    seeds: int = otherwise if arguments.seeds is None else arguments.seeds
+    if seeds < 1:
+        raise InputError(f"--seeds: expected a number from 1, found {seeds}")
+    return seeds
 
 
 def _place(arguments: Namespace) -> "Place":
@@ -199,5 +228,6 @@ _EXPERIMENTS: dict[str, Callable[[Namespace], "Report"]] = {
     "figure8": _figure,
     "normalization": _study,
     "rivals": _study,
+    "simulation": _simulation,
     **{f"table{number}": _table for number in range(1, 12)},
 }

@@ -139,10 +139,10 @@ def _contrasts(results: Results, *, beside_paper: bool) -> str:
     for pair, columns in results.contrasts.items():
         for name in (name for name in SHOWN if name in columns):
             one = columns[name]
-            line = [" - ".join(pair), name, f"{one.value:+.2f}", _interval(one)]
-            line += [_number(one.p, ".4f"), _number(one.p_holm, ".4f")]
+            line = [" - ".join(pair), name, f"{one.value:+.2f}", interval_text(one)]
+            line += [number_text(one.p, ".4f"), number_text(one.p_holm, ".4f")]
             gain = paper_gain(results.experiment, pair, name)
-            lines.append(line + ([_number(gain, "+.1f")] if beside_paper else []))
+            lines.append(line + ([number_text(gain, "+.1f")] if beside_paper else []))
     return markdown_table(header + (["paper"] if beside_paper else []), lines)
 
 
@@ -183,7 +183,7 @@ def _trainings(experiment: Experiment, outcomes: Mapping[str, Sequence[Outcome]]
 def _finding(results: Results, pair: tuple[str, str]) -> str:
     """Say one contrast in a sentence."""
     one, gain = results.contrasts[pair]["Total"], paper_gain(results.experiment, pair, "Total")
-    text = f"{' - '.join(pair)}: Total {one.value:+.2f} {_interval(one)}".rstrip()
+    text = f"{' - '.join(pair)}: Total {one.value:+.2f} {interval_text(one)}".rstrip()
     p = "" if math.isnan(one.p_holm) else f", p {one.p_holm:.4f} after Holm"
     return text + p + ("" if gain is None else f"; paper {gain:+.1f}")
 
@@ -219,12 +219,13 @@ def _by_stage(values: Mapping[str, float]) -> str:
     return ", ".join(f"{stage} {value:g}" for stage, value in values.items())
 
 
-def _interval(one: Difference) -> str:
+def interval_text(one: Difference) -> str:
+    """Write the bounds; nothing where there are none."""
     return "" if math.isnan(one.low) else f"[{one.low:+.2f}, {one.high:+.2f}]"
 
 
 def _cell(value: float | None) -> str:
-    return _number(value, ".2f")
+    return number_text(value, ".2f")
 
 
 def _printed(value: float | None) -> str:
@@ -234,8 +235,9 @@ def _printed(value: float | None) -> str:
         >>> _printed(94.0), _printed(84.32), _printed(None)
         ('94.0', '84.32', '-')
     """
-    return _number(value, ".1f" if value is None or round(value, 1) == value else ".2f")
+    return number_text(value, ".1f" if value is None or round(value, 1) == value else ".2f")
 
 
-def _number(value: float | None, digits: str) -> str:
+def number_text(value: float | None, digits: str) -> str:
+    """Write a number; a dash where there is none."""
     return "-" if value is None or math.isnan(value) else format(value, digits)
