@@ -193,10 +193,7 @@ def invert_affine(matrix: Float[ndarray, "2 3"]) -> Float[ndarray, "2 3"]:
 
 
 def turn_matrices(
-    matrices: Float[ndarray, "b 2 3"],
-    angle: Float[ndarray, " b"],
-    size: int,
-    margin: int = 0,
+    matrices: Float[ndarray, "b 2 3"], angle: Float[ndarray, " b"], size: int
 ) -> Float[ndarray, "b 2 3"]:
     """Return maps to square crops that are each turned further, about the crop's middle.
 
@@ -204,7 +201,6 @@ def turn_matrices(
         matrices: any pixels -> crop pixels.
         angle: radians, positive clockwise as displayed.
         size: side of the crops.
-        margin: pixels that the new crops show more on every side.
 
     Example:
         >>> turn_matrices(np.eye(2, 3)[None], np.array([math.pi / 2]), 4)[0].round(3) + 0.0
@@ -215,7 +211,7 @@ def turn_matrices(
     turn = np.stack([cos, -sin, sin, cos], axis=1).reshape(-1, 2, 2)
     center = np.array(middle((size, size)))
     linear = turn @ matrices[:, :, :2]
-    shift = (turn @ (matrices[:, :, 2] - center)[:, :, None])[:, :, 0] + center + margin
+    shift = (turn @ (matrices[:, :, 2] - center)[:, :, None])[:, :, 0] + center
     return np.concatenate([linear, shift[:, :, None]], axis=2)
 
 

@@ -110,39 +110,32 @@ class SampleStream(Dataset[Batch]):
         """Return item ``index`` as a :class:`Batch` without batch dimension."""
         return Batch(*(None if part is None else part[0] for part in self.batch([index])))  # type: ignore[arg-type]
 
-    def batch(
-        self,
-        indices: Sequence[int],
-        further: Float[ndarray, " b"] | None = None,
-        margin: int = 0,
-    ) -> Batch:
+    def batch(self, indices: Sequence[int], further: Float[ndarray, " b"] | None = None) -> Batch:
         """Return the items ``indices``, drawn, moved and cropped together.
 
         Args:
             indices: of the stream.
             further: radians by which each crop is turned further about its middle.
-            margin: pixels that crops which are turned further show more on every side.
         """
         places = np.asarray(indices, dtype=np.int64)
         items = self._people(places)
         draws, matrices, joints = self._drawn(places, items)
         if further is not None:
-            matrices = turn_matrices(matrices, further, self.crop.size, margin)
+            matrices = turn_matrices(matrices, further, self.crop.size)
             joints = move_joints(self.pack.joints[items], matrices, self.skeleton.mirror)
         state = exchange_sides(self.pack.state[items], draws.flip, self.skeleton.mirror)
-        size = self.crop.size + 2 * margin
-        covers = covered_pixels(draws, size)
+        covers = covered_pixels(draws, self.crop.size)
         labels = (
             torch.from_numpy(joints).float(),
             torch.from_numpy(state),
             torch.from_numpy(items),
         )
         if self.warp:
-            crops = warp_on_cpu(self.pack.pixels, items, matrices, size)
+            crops = warp_on_cpu(self.pack.pixels, items, matrices, self.crop.size)
             cover(crops, covers, MEAN_COLOR)
             return Batch(torch.from_numpy(crops).permute(0, 3, 1, 2), *labels)
         pictures = torch.from_numpy(self.pack.pixels[items]).permute(0, 3, 1, 2)
-        grids = sampling_grids(matrices, pictures.shape[-1], size)
+        grids = sampling_grids(matrices, pictures.shape[-1], self.crop.size)
         return Batch(pictures, *labels, torch.from_numpy(grids).float(), torch.from_numpy(covers))
 
     def labels(

@@ -18,7 +18,6 @@ from uprightpose.frames import map_to_image
 from uprightpose.model import shown_maps
 from uprightpose.normalize import Rotation
 from uprightpose.refine import BodyRefiner, LimbRefiner, read_rotation
-from uprightpose.reproduce.turned_maps import MARGIN
 from uprightpose.skeletons import LSP
 from uprightpose.train.on_maps import LabeledMaps, fit_on_maps
 
@@ -210,7 +209,7 @@ def predict_arm(
             found[name].append((decoded.joints, decoded.scores))
     return {
         name: Found(
-            map_to_image(torch.cat([one for one, _ in rows]).double().numpy(), stride) - MARGIN,
+            map_to_image(torch.cat([one for one, _ in rows]).double().numpy(), stride),
             torch.cat([one for _, one in rows]).double().numpy(),
         )
         for name, rows in found.items()

@@ -18,9 +18,9 @@ from uprightpose.reproduce.study import COPIES, Study, angle_errors
 from uprightpose.reproduce.study_page import Comparison, Pair
 from uprightpose.reproduce.timing import time_parts
 from uprightpose.reproduce.variants import (
-    CREDIBLE,
     LOOKS,
     SECOND,
+    THIRD,
     Chooser,
     Variant,
     alone,
@@ -36,12 +36,15 @@ OWN = "picture uprighted by the detector's own angle, detected again"
 BEST = "best of 4 turns"
 MEAN = "mean of 4 turns"
 CIRCLE = "detector trained over the full circle"
-FIRST = "picture uprighted by the posterior's first angle"
-LOOKED = "uprighted, at most two angles, the credible look"
+FIRST = "picture uprighted by the scout's angle"
+LOOKED = "uprighted, the unsure looked at twice"
 PLAIN = f"{LOOKED}, refined without normalization"
 BODY = f"{LOOKED}, body refined"
 RECOMMENDED = f"{LOOKED}, body and limbs refined"
 TRUE = "picture uprighted by the true angle"
+
+ANGLES = ("zero", "maps", "axis", "posterior", "scout")
+"""Whose errors are reported."""
 
 PAIRS: tuple[Pair, ...] = (
     (FIRST, DETECTOR),
@@ -103,7 +106,7 @@ CAVEATS = (
 
 def _variants(study: Study, chooser: Chooser) -> list[Variant]:
     passes = {copy: chooser.looks(copy).passes for copy in COPIES}
-    net = ("angle net",)
+    net = ("scout",)
     return [
         alone(DETECTOR, lambda copy: study.seen("upright", copy, "zero"), 1.0),
         refined(study, UNNORMALIZED, "upright", "zero", Arm("none"), "limbs", 1.0),
@@ -125,7 +128,7 @@ def time_study(study: Study, detector: str, view: str, arm: Arm) -> dict[str, fl
     refiners, _ = study.arm(detector, view, arm, 0)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    found = time_parts(study.detector(detector), study.angle_net, refiners)
+    found = time_parts(study.detector(detector), study.detector("scout"), refiners)
     torch.set_num_threads(threads)
     return {name: round(value, 2) for name, value in found.items()}
 
@@ -138,7 +141,7 @@ def _angles(study: Study, chooser: Chooser) -> str:
         looks = chooser.looks(copy)
         picked = np.nan_to_num(np.stack([study.angles(name, copy) for name in LOOKS], axis=1))
         best = picked[np.arange(len(truth)), looks.choice]
-        named = {name: study.angles(name, copy) for name in ("zero", "maps", "first")}
+        named = {name: study.angles(name, copy) for name in ANGLES}
         for name, angle in {**named, "credible look": best}.items():
             error = angle_errors(angle, truth)
             share = f"{100 * np.mean(error > 30):.1f}"
@@ -182,8 +185,10 @@ def _facts(study: Study, milliseconds: dict[str, float]) -> dict[str, str]:
         "reference length": "left shoulder - right hip; threshold 0.2, included",
         "detector": f"compact, ResNet-18 trunk, 128 pixels, {plan.detector_steps} steps of 32; "
         f"circle: {plan.circle_steps} more",
-        "angle net": f"64 pixels, {plan.angle_steps} steps of 48; a second angle is looked at from "
-        f"a mass of {SECOND} on, the picture as it is below a first mass of {CREDIBLE}",
+        "scout": f"compact, 64 pixels, {plan.scout_steps} steps of 48 over the full circle; of "
+        f"{SECOND:.0%} of held-out people it is less sure than of those who are looked at once, "
+        f"of {THIRD:.0%} so unsure that they are looked at three times",
+        "posterior": f"angle net, 64 pixels, {plan.angle_steps} steps of 48",
         "refiners": f"width {size.width}, kernels {size.kernels}, {count_refiners(refiners)} "
         f"parameters, {size.body_steps} + {size.limbs_steps} steps of {size.batch} on "
         f"{len(study.training)} maps of held-out people",

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from numpy import ndarray
 
-from uprightpose.angle_net import REACH, AngleNet, Hypotheses
+from uprightpose.angle_net import AngleNet, Hypotheses
 from uprightpose.data.augment import Augmentation
 from uprightpose.data.loader import SampleStream
 from uprightpose.data.lsp import read_lsp, read_lspet
@@ -35,7 +35,6 @@ from uprightpose.reproduce.refiner_arms import (
     predict_arm,
 )
 from uprightpose.reproduce.turned_maps import (
-    MARGIN,
     TestPictures,
     TrainingPictures,
     make_hypotheses,
@@ -55,6 +54,9 @@ COPIES = ("natural", "turned")
 HELD_OUT = 5
 """The last fifth of each dataset teaches refinement alone."""
 
+SCOUT = 64
+"""Side of the pictures of the small detector that tells the angle, in pixels."""
+
 QUARTERS = (0.0, np.pi / 2, np.pi, -np.pi / 2)
 """Turns of the rivals that look at several copies of a picture."""
 
@@ -66,9 +68,6 @@ as test pictures are, half anywhere."""
 NEAR = np.radians(20)
 """Bodies this near to upright are left as they are: detectors know them."""
 
-SUPPORT = 0.2
-"""Of the posterior's mass that an angle read from maps needs about it."""
-
 
 @dataclass(frozen=True)
 class Plan:
@@ -78,6 +77,7 @@ class Plan:
         detector_steps: of the upright detector.
         circle_steps: of the circle detector, from the upright one's weights on.
         angle_steps: of the angle's posterior.
+        scout_steps: of the scout.
         rounds: augmentations of each held-out person whose maps teach refiners.
         refiners: their size and steps.
         seeds: of refiners.
@@ -87,6 +87,7 @@ class Plan:
     detector_steps: int = 2400
     circle_steps: int = 1000
     angle_steps: int = 2000
+    scout_steps: int = 2200
     rounds: int = 8
     refiners: Size = field(default_factory=Size)
     seeds: int = 3
@@ -105,6 +106,7 @@ class Plan:
             detector_steps=_times(self.detector_steps, factor),
             circle_steps=_times(self.circle_steps, factor),
             angle_steps=_times(self.angle_steps, factor),
+            scout_steps=_times(self.scout_steps, factor),
             refiners=replace(
                 size,
                 body_steps=_times(size.body_steps, factor),
@@ -145,7 +147,7 @@ class Study:
         return lsp[:few] + read_lspet(self.data / "lspet")[:few]
 
     def recipe(self, name: str) -> Recipe:
-        """Return the training of ``"upright"``, ``"circle"`` or ``"angle"``."""
+        """Return the training of ``"upright"``, ``"circle"``, ``"scout"`` or ``"angle"``."""
         plan = self.plan
         common = Recipe(
             out=str(self.out / name),
@@ -173,6 +175,16 @@ class Study:
             case "circle":
                 start = str(self.out / "upright" / "detector.safetensors")
                 return replace(common, start=start, detector_steps=plan.circle_steps, rate=5e-4)
+            case "scout":
+                return replace(
+                    common,
+                    size=SCOUT,
+                    head_width=32,
+                    sigma=1.0,
+                    shift=0.08,
+                    batch=48,
+                    detector_steps=plan.scout_steps,
+                )
             case _:
                 return replace(
                     common,
@@ -190,7 +202,7 @@ class Study:
                 )
 
     def detector(self, name: str) -> PoseNet:
-        """Return ``"upright"`` or ``"circle"``, trained if it is not there."""
+        """Return ``"upright"``, ``"circle"`` or ``"scout"``, trained if it is not there."""
         path = self.out / name / "detector.safetensors"
         if not path.is_file():
             if name == "circle":
@@ -258,16 +270,24 @@ class Study:
         places = None if first is None else np.arange(first)
         return make_maps(model, pictures, np.nan_to_num(angle), path, places)
 
+    def scouted(self, copy: str) -> Found:
+        """Return the joints that the scout finds in a copy, or in ``"training"``."""
+        pictures = self.training if copy == "training" else self.pictures(copy)
+        path = self.out / "maps" / f"scout-{copy}.npy"
+        model = None if path.is_file() else self.detector("scout")
+        maps = make_maps(model, pictures, np.zeros(len(pictures)), path, side=SCOUT)
+        return read_maps(maps, 4 * 128 / SCOUT)
+
     def angles(self, name: str, copy: str, detector: str = "upright") -> Float[ndarray, " n"]:
         """Return body angles of everyone in a copy.
 
         Args:
-            name: ``"zero"``, for none; ``"first"`` or ``"second"`` of the posterior's hypotheses
-                (NaN where there is no second); ``"maps"``, read from the detector's maps of the
-                pictures as they are (NaN where these say nothing); ``"axis"``, of all torso joints,
-                neck and head in these maps (SPEC 6.3); ``"supported"``, that of the maps where the
-                posterior has mass about it, else its first; or ``"true"`` (where the body angle
-                is not known, that of :func:`~uprightpose.metrics.axis_angle`).
+            name: ``"zero"``, for none; ``"maps"``, read from the detector's maps of the pictures as
+                they are (NaN where these say nothing); ``"axis"``, of all torso joints, neck and
+                head in these maps (SPEC 6.3); ``"posterior"``, the likeliest of the angle net;
+                ``"scout"``, the axis in the scout's maps; ``"first"``, the same, but 0 below
+                :data:`NEAR`; ``"second"``, the scout's turned about; or ``"true"`` (where the body
+                angle is not known, that of :func:`~uprightpose.metrics.axis_angle`).
             copy: one of :data:`COPIES`, or ``"training"``.
             detector: whose maps.
         """
@@ -275,41 +295,30 @@ class Study:
         match name:
             case "zero":
                 return np.zeros(count)
+            case "posterior":
+                return self.hypotheses(copy).angle[:, 0].double().numpy()
+            case "scout":
+                return weighted_axis(self.scouted(copy))
             case "first":
-                first = self.hypotheses(copy).angle[:, 0].double().numpy()
+                first = weighted_axis(self.scouted(copy))
                 return np.where(np.abs(first) < NEAR, 0.0, first)
             case "second":
-                found = self.hypotheses(copy)
-                second = torch.where(found.mass[:, 1] > 0, found.angle[:, 1], torch.nan)
-                return second.double().numpy()
+                return np.pi + weighted_axis(self.scouted(copy))
             case "maps":
                 return maps_angle(self.view(detector, copy, "zero", np.zeros(count)))
             case "axis":
                 return weighted_axis(read_maps(self.view(detector, copy, "zero", np.zeros(count))))
-            case "supported":
-                return self._supported(copy, detector)
             case "true":
                 joints = self.training.labels()[0] if copy == "training" else self.truth[copy]
                 return axis_angle(joints, LSP)
         raise ValueError(f"expected the name of an angle, found {name!r}")
-
-    def shares(self, copy: str) -> Float[ndarray, "n a"]:
-        """Return the posterior over its bins."""
-        self.hypotheses(copy)
-        logits = torch.from_numpy(np.load(self.out / "maps" / f"{copy}-angle.npy"))
-        return logits.softmax(dim=1).double().numpy()
-
-    def _supported(self, copy: str, detector: str) -> Float[ndarray, " n"]:
-        own, first = self.angles("maps", copy, detector), self.angles("first", copy)
-        supported = mass_about(self.shares(copy), own) >= SUPPORT
-        return np.where(supported, own, first)
 
     def labeled(self, detector: str, name: str) -> LabeledMaps:
         """Return what refiners learn from: maps of turned training pictures, joints likewise."""
         angle = np.nan_to_num(self.angles(name, "training", detector))
         joints, state = self.training.labels()
         maps = self.view(detector, "training", name, angle)
-        return LabeledMaps(maps, turn_points(joints, angle, 128) + MARGIN, state, 4)
+        return LabeledMaps(maps, turn_points(joints, angle, 128), state, 4)
 
     def arm(
         self, detector: str, view: str, arm: Arm, seed: int
@@ -379,7 +388,7 @@ def read_maps(maps: ndarray, stride: float = 4) -> Found:
         found = decode(own)
         joints.append(found.joints.double().numpy())
         scores.append(found.scores.double().numpy())
-    return Found(map_to_image(np.concatenate(joints), stride) - MARGIN, np.concatenate(scores))
+    return Found(map_to_image(np.concatenate(joints), stride), np.concatenate(scores))
 
 
 def maps_angle(maps: ndarray) -> Float[ndarray, " n"]:
@@ -409,20 +418,6 @@ def weighted_axis(found: Found) -> Float[ndarray, " n"]:
     up = (leaned[..., None] * (points - middle_point)).sum(axis=1)
     angle: ndarray = np.arctan2(-up[:, 0], -up[:, 1])
     return angle
-
-
-def mass_about(shares: Float[ndarray, "n a"], angle: Float[ndarray, " n"]) -> Float[ndarray, " n"]:
-    """Return the posterior's share within :data:`~uprightpose.angle_net.REACH` bins of an angle.
-
-    Args:
-        shares: posterior over bins.
-        angle: radians; NaN has none.
-    """
-    bins = shares.shape[1]
-    place = np.rint(np.nan_to_num(angle) / (2 * np.pi / bins)).astype(int)
-    window = (place[:, None] + np.arange(-REACH, REACH + 1)) % bins
-    mass = np.take_along_axis(shares, window, axis=1).sum(axis=1)
-    return np.where(np.isnan(angle), 0.0, mass)
 
 
 def choose(options: Sequence[Found], scores: Float[ndarray, "n o"]) -> Found:

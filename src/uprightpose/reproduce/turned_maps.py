@@ -33,9 +33,6 @@ from uprightpose.model import PoseNet
 BATCH = 16
 """People at a time."""
 
-MARGIN = 0
-"""Pixels that a turned picture shows more on every side, of 128: half again as many pixels."""
-
 
 class Pictures(Protocol):
     """People whose pictures can be looked at, turned by any angle."""
@@ -44,15 +41,9 @@ class Pictures(Protocol):
         """Return the number of people."""
 
     def crops(
-        self, places: Int[ndarray, " b"], angle: Float[ndarray, " b"], margin: int = 0
+        self, places: Int[ndarray, " b"], angle: Float[ndarray, " b"]
     ) -> UInt8[ndarray, "b s s 3"]:
-        """Return the squares of the people at these places, each turned by its angle.
-
-        Args:
-            places: whose.
-            angle: radians.
-            margin: pixels that they show more on every side.
-        """
+        """Return the squares of the people at these places, each turned by its angle."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,18 +70,18 @@ class TestPictures:
         return len(self.samples)
 
     def crops(
-        self, places: Int[ndarray, " b"], angle: Float[ndarray, " b"], margin: int = 0
+        self, places: Int[ndarray, " b"], angle: Float[ndarray, " b"]
     ) -> UInt8[ndarray, "b s s 3"]:
         """Read the pictures again and cut the squares out of them by one resampling."""
-        size = self.crop.size + 2 * margin
+        size = self.crop.size
         found = np.empty((len(places), size, size, 3), np.uint8)
         for row, place in enumerate(places.tolist()):
             image = read_image(self.samples[place].image)
             before = self._matrix(place, image.shape)[None]
-            matrix = turn_matrices(before, angle[[row]], self.crop.size, margin)[0]
+            matrix = turn_matrices(before, angle[[row]], size)[0]
             found[row] = crop_image(image, matrix, size)
             if self.turns is not None:
-                shown = inside_square(float(angle[row]), self.crop.size, margin)
+                shown = inside_square(float(angle[row]), size)
                 found[row][~shown] = MEAN_COLOR
         return found
 
@@ -126,10 +117,10 @@ class TrainingPictures:
         return self.count
 
     def crops(
-        self, places: Int[ndarray, " b"], angle: Float[ndarray, " b"], margin: int = 0
+        self, places: Int[ndarray, " b"], angle: Float[ndarray, " b"]
     ) -> UInt8[ndarray, "b s s 3"]:
         """Cut the squares out of the packed pictures by one resampling."""
-        images = self.stream.batch(places.tolist(), angle, margin).images
+        images = self.stream.batch(places.tolist(), angle).images
         crops: ndarray = images.permute(0, 2, 3, 1).contiguous().numpy()
         return crops
 
@@ -139,20 +130,12 @@ class TrainingPictures:
         return joints, state
 
 
-def inside_square(angle: float, size: int, margin: int = 0) -> Bool[ndarray, "s s"]:
-    """Return which pixels show a square of side ``size`` that was turned about its middle.
-
-    Args:
-        angle: radians.
-        size: side of the square.
-        margin: pixels that are seen more on every side.
-    """
-    places = np.arange(size + 2 * margin) - middle((size, size))[0] - margin
+def inside_square(angle: float, size: int) -> Bool[ndarray, "s s"]:
+    """Return which pixels of a square show what it showed before it was turned by ``angle``."""
+    places = np.arange(size) - middle((size, size))[0]
     x, y = places[None, :], places[:, None]
-    cos, sin = np.cos(angle), np.sin(angle)
-    shown: ndarray = (np.abs(cos * x + sin * y) <= size / 2) & (
-        np.abs(cos * y - sin * x) <= size / 2
-    )
+    cos, sin, half = np.cos(angle), np.sin(angle), size / 2
+    shown: ndarray = (np.abs(cos * x + sin * y) <= half) & (np.abs(cos * y - sin * x) <= half)
     return shown
 
 
@@ -171,11 +154,9 @@ def make_maps(
     angle: Float[ndarray, " n"],
     path: Path,
     places: Int[ndarray, " m"] | None = None,
+    side: int | None = None,
 ) -> Float16[ndarray, "m c h w"]:
     """Return a detector's maps of joints and background; made if the file is not there.
-
-    A turned picture is seen with :data:`MARGIN` on every side, or hands and feet would leave it
-    (SPEC 1.8); one that is not turned is seen as it is, and its maps are put into as many cells.
 
     Args:
         detector: in evaluation mode; ``None`` if the file is there.
@@ -183,6 +164,7 @@ def make_maps(
         angle: by which each picture is turned first.
         path: ``.npy`` file, written whole; afterwards mapped.
         places: whom to look at; everyone by default.
+        side: pixels to which pictures are averaged down first; as they are by default.
     """
     if not path.is_file():
         assert detector is not None
@@ -192,7 +174,7 @@ def make_maps(
         maps: np.memmap[Any, Any] | None = None
         for start in tqdm(range(0, len(chosen), BATCH), desc=path.stem, mininterval=5.0):
             rows = chosen[start : start + BATCH]
-            found = _detect_turned(detector, pictures, rows, angle[rows])
+            found = _detect(detector, pictures.crops(rows, angle[rows]), side)
             if maps is None:
                 shape = (len(chosen), *found.shape[1:])
                 maps = np.lib.format.open_memmap(partial, "w+", np.float16, shape)
@@ -222,35 +204,13 @@ def make_hypotheses(net: AngleNet, pictures: Pictures, path: Path) -> Hypotheses
     return hypotheses(torch.from_numpy(np.load(path)))
 
 
-def _detect_turned(
-    detector: PoseNet,
-    pictures: Pictures,
-    rows: Int[ndarray, " b"],
-    angle: Float[ndarray, " b"],
-) -> Float16[ndarray, "b c h w"]:
-    """Return maps of pictures that are turned, and of those that are not, in as many cells."""
-    turned = angle != 0
-    parts: list[tuple[ndarray, ndarray]] = []
-    if turned.any():
-        crops = pictures.crops(rows[turned], angle[turned], MARGIN)
-        parts.append((turned, _detect(detector, crops)))
-    if not turned.all():
-        maps = _detect(detector, pictures.crops(rows[~turned], angle[~turned]))
-        edge = MARGIN // detector.stride
-        around = ((0, 0), (0, 0), (edge, edge), (edge, edge))
-        outside = np.pad(np.zeros(maps.shape[-2:]), edge, constant_values=1)
-        maps = np.pad(maps, around)
-        maps[:, -1] += outside.astype(np.float16)  # beyond the picture is background
-        parts.append((~turned, maps))
-    found = np.empty((len(rows), *parts[0][1].shape[1:]), np.float16)
-    for chosen, maps in parts:
-        found[chosen] = maps
-    return found
-
-
 @torch.inference_mode()
-def _detect(detector: PoseNet, crops: UInt8[ndarray, "b s s 3"]) -> Float16[ndarray, "b c h w"]:
+def _detect(
+    detector: PoseNet, crops: UInt8[ndarray, "b s s 3"], side: int | None
+) -> Float16[ndarray, "b c h w"]:
     images = torch.from_numpy(crops).permute(0, 3, 1, 2).float()
+    if side is not None:
+        images = torch.nn.functional.interpolate(images, (side, side), mode="area")
     images = images.contiguous(memory_format=torch.channels_last)
     framed = detector(images, "detector").detector
     return detector.image_maps(framed).numpy().astype(np.float16)

@@ -19,17 +19,16 @@ from uprightpose.reproduce.study import (
     Study,
     angle_errors,
     choose,
-    mass_about,
     read_maps,
 )
 from uprightpose.reproduce.turned_maps import turn_points
+from uprightpose.skeletons import LSP
 
-SECOND = 0.1
-"""Of the posterior's mass that a second hypothesis needs to be looked at."""
+SECOND = 0.2
+"""Share of held-out people who get a second look: turned about."""
 
-CREDIBLE = 0.3
-"""Mass that the first hypothesis needs; below, the picture as it is is looked at, too."""
-
+THIRD = 0.05
+"""Share of held-out people who get a third look: as they are."""
 
 LOOKS = ("first", "second", "zero")
 """Angles from which a person may be looked at, see :meth:`Study.angles`."""
@@ -57,7 +56,7 @@ class Looks:
     """A detector's looks at everyone from up to three angles, and which is believed.
 
     Attributes:
-        found: of the first hypothesis, the second, and the picture as it is.
+        found: at each of :data:`LOOKS`.
         seen: ``(n, 3)`` whether this look was taken at all.
         probability: ``(n, 3)`` that its angle is right; 0 where not seen.
     """
@@ -86,6 +85,10 @@ class Looks:
 class Chooser:
     """Chooses between looks at a person; calibrated on held-out training people.
 
+    Everyone is looked at from the scout's angle; those of whom the scout is least sure also turned
+    about, and the least sure of them as they are. Of several looks that of the highest calibrated
+    probability is believed.
+
     Args:
         study: that makes what is needed.
         detector: whose looks these are.
@@ -96,36 +99,42 @@ class Chooser:
         self.study, self.detector = study, detector
 
     @cached_property
+    def limits(self) -> tuple[float, float]:
+        """Confidences of the scout below which a second and a third look are taken."""
+        people = len(self.study.training) // self.study.plan.rounds
+        sure = confidence(self.study, "training")[:people]
+        return float(np.quantile(sure, SECOND)), float(np.quantile(sure, THIRD))
+
+    @cached_property
     def credibility(self) -> Credibility:
-        """Fitted to both hypotheses of the first augmentation of everyone held out."""
+        """Fitted to the first two looks at the first augmentation of everyone held out."""
         study = self.study
         people = len(study.training) // study.plan.rounds
-        truth = study.angles("true", "training")
-        mass = study.hypotheses("training").mass.double().numpy()
-        peaks, masses, right = [], [], []
-        for number, name in enumerate(("first", "second")):
+        truth = study.angles("true", "training")[:people]
+        sure = confidence(study, "training")[:people]
+        peaks, priors, right = [], [], []
+        for name, prior in (("first", sure), ("second", 1 - sure)):
             angle = study.angles(name, "training")
             only = people if name == "second" else None  # of the first all are there
             maps = study.view(self.detector, "training", name, angle, only)[:people]
-            errors = angle_errors(angle[:people], truth[:people])
-            known = np.isfinite(errors) & (mass[:people, number] > 0)
+            errors = angle_errors(angle[:people], truth)
+            known = np.isfinite(errors)
             peaks.append(read_maps(maps).scores.mean(axis=1)[known])
-            masses.append(mass[:people, number][known])
+            priors.append(prior[known])
             right.append(errors[known] < RIGHT)
-        return fit_credibility(*map(np.concatenate, (peaks, masses, right)))
+        return fit_credibility(*map(np.concatenate, (peaks, priors, right)))
 
     def looks(self, copy: str) -> Looks:
         """Return the looks at a copy's people."""
         study = self.study
         found = tuple(study.seen(self.detector, copy, name) for name in LOOKS)
-        mass = study.hypotheses(copy).mass.double().numpy()
-        upright = np.maximum(mass_about(study.shares(copy), np.zeros(len(mass))), 1e-6)
-        shares = np.stack([mass[:, 0], mass[:, 1], upright], axis=1)
-        doubtful = mass[:, 0] < CREDIBLE
-        seen = np.stack([np.ones(len(mass), bool), mass[:, 1] >= SECOND, doubtful], axis=1)
+        sure = confidence(study, copy)
+        second, third = self.limits
+        seen = np.stack([np.ones(len(sure), bool), sure < second, sure < third], axis=1)
+        prior = np.stack([sure, 1 - sure, (1 - sure) / 2], axis=1)
         peaks = np.stack([one.scores.mean(axis=1) for one in found], axis=1)
         probability = np.stack(
-            [self.credibility(peaks[:, at], shares[:, at]) for at in range(3)], axis=1
+            [self.credibility(peaks[:, at], prior[:, at]) for at in range(3)], axis=1
         )
         return Looks(found, seen, np.where(seen, probability, 0.0))  # type: ignore[arg-type]
 
@@ -138,6 +147,13 @@ class Chooser:
         ]
         maps = np.stack([views[look][place] for place, look in enumerate(choice)])
         return maps, angles[np.arange(len(choice)), choice]
+
+
+def confidence(study: Study, copy: str) -> Float[ndarray, " n"]:
+    """Return the mean peak of the scout's maps of torso, neck and head."""
+    joints = [*LSP.torso, *LSP.neck, LSP.joints.index("head_top")]
+    sure: ndarray = study.scouted(copy).scores[:, joints].mean(axis=1).clip(0.01, 0.99)
+    return sure
 
 
 def alone(
@@ -199,7 +215,7 @@ def refined_looks(chooser: Chooser, title: str, arm: Arm, stage: str) -> Variant
             found.append(study.turned_back(one, angle).joints)
         joints[copy] = np.stack(found)
         passes[copy] = chooser.looks(copy).passes
-    return Variant(title, joints, passes, ("angle net", f"{stage} refinement"))
+    return Variant(title, joints, passes, ("scout", f"{stage} refinement"))
 
 
 def refined(
@@ -208,5 +224,5 @@ def refined(
     """Return an arm's joints of one stage with all seeds."""
     by_seed = [study.arm(detector, view, arm, seed)[1][stage] for seed in range(study.plan.seeds)]
     joints = {copy: np.stack([one[copy].joints for one in by_seed]) for copy in COPIES}
-    steps = ("angle net",) * (view == "first" or arm.angle in ("first", "supported"))
+    steps = ("scout",) * (view == "first")
     return Variant(title, joints, dict.fromkeys(COPIES, passes), (*steps, f"{stage} refinement"))
