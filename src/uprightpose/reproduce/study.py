@@ -88,7 +88,7 @@ class Plan:
     circle_steps: int = 1000
     angle_steps: int = 2000
     scout_steps: int = 2200
-    rounds: int = 8
+    rounds: int = 6
     refiners: Size = field(default_factory=Size)
     seeds: int = 3
     people: int = 0
