@@ -74,6 +74,7 @@ def reproduce_rivals(study: Study, draws: int) -> Report:
         **comparison.by_angle(milliseconds),
         "Paired differences": comparison.contrasts(PAIRS),
         "Angles of the looks": _angles(study, chooser),
+        "Error types, % of joints": comparison.errors(),
         **comparison.groups(),
     }
     bars = _bars(comparison)
