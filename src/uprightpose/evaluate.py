@@ -11,20 +11,29 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from numpy import ndarray
 from tqdm import tqdm
 
 from uprightpose.data.folders import to_skeleton
-from uprightpose.data.images import crop_image, read_image
+from uprightpose.data.images import MEAN_COLOR, crop_image, read_image
 from uprightpose.data.sample import Sample
 from uprightpose.error_types import error_types, overall_shares, type_shares
 from uprightpose.errors import InputError
-from uprightpose.frames import Crop, apply_affine, invert_affine, map_to_image, whole_image_box
+from uprightpose.frames import (
+    Crop,
+    apply_affine,
+    inside_square,
+    invert_affine,
+    map_to_image,
+    turn_matrices,
+    whole_image_box,
+)
 from uprightpose.metrics import angle_bins
 from uprightpose.model import STAGES, PoseNet, decode_stage
 from uprightpose.protocols import PROTOCOLS, REFERENCES, Protocol
 from uprightpose.score_maps import Subcell
+from uprightpose.scout import Scout, take_looks, turn_points, weighted_axis
 from uprightpose.settings import Settings
 from uprightpose.statistics import DRAWS
 from uprightpose.table_text import as_json, difference_json, format_shares, format_tables
@@ -94,6 +103,7 @@ def predict_samples(
     batch: int = 32,
     title: str = "",
     reading: str = "parabola",
+    scout: Scout | None = None,
 ) -> Predictions:
     """Run a model on the box of every sample, the whole picture if it has none.
 
@@ -105,32 +115,92 @@ def predict_samples(
         batch: crops at a time.
         title: of the progress bar.
         reading: a key of :data:`READINGS`.
+        scout: turns everybody upright first, for weights that learned that.
 
     Returns:
         Joints in picture pixels (of the turned pictures, if they are).
     """
-    device = next(model.parameters()).device
-    crops, back, truth = [], [], []
+    upright, truth = [], []
     found: dict[str, list[Float[ndarray, "b k 2"]]] = {}
+    cuts: list[Cut] = []
     for i, sample in enumerate(tqdm(samples, desc=title or "pictures", disable=None)):
         image = read_image(sample.image)
         box = sample.box or whole_image_box((image.shape[0], image.shape[1]))
-        upright = invert_affine(crop.matrix(box))
         matrix = crop.matrix(box, angle=0.0 if turns is None else float(turns[i]))
-        crops.append(torch.from_numpy(crop_image(image, matrix, crop.size)).permute(2, 0, 1))
-        back.append(upright)
-        truth.append(apply_affine(upright, apply_affine(matrix, sample.joints)))
-        if len(crops) == batch or i == len(samples) - 1:
-            for stage, joints in _run(model, torch.stack(crops).to(device), reading).items():
-                pixels = [apply_affine(m, j) for m, j in zip(back, joints, strict=True)]
+        cuts.append(Cut(image, matrix, crop.size, alone=turns is not None))
+        upright.append(invert_affine(crop.matrix(box)))
+        truth.append(apply_affine(upright[-1], apply_affine(matrix, sample.joints)))
+        if len(cuts) == batch or i == len(samples) - 1:
+            for stage, joints in _seen(model, scout, cuts, reading).items():
+                pixels = [apply_affine(m, j) for m, j in zip(upright, joints, strict=True)]
                 found.setdefault(stage, []).append(np.stack(pixels))
-            crops, back = [], []
+            cuts, upright = [], []
     return Predictions({k: np.concatenate(v) for k, v in found.items()}, np.stack(truth))
 
 
+@dataclass(frozen=True, eq=False)
+class Cut:
+    """A person's square, as it can be cut out of the picture at any further turn.
+
+    Attributes:
+        image: RGB.
+        matrix: its pixels -> the square's.
+        size: of the square.
+        alone: nothing is shown beyond the square, whatever the picture holds there: the square is
+            the picture of the turned copy.
+    """
+
+    image: UInt8[ndarray, "h w 3"]
+    matrix: Float[ndarray, "2 3"]
+    size: int
+    alone: bool
+
+    def crop(self, turn: float) -> UInt8[ndarray, "s s 3"]:
+        """Return the square, turned by so many radians about its middle."""
+        matrix = turn_matrices(self.matrix[None], np.array([turn]), self.size)[0]
+        crop = crop_image(self.image, matrix if turn else self.matrix, self.size)
+        if self.alone and turn:
+            crop[~inside_square(turn, self.size)] = MEAN_COLOR
+        return crop
+
+
+def _seen(
+    model: PoseNet, scout: Scout | None, cuts: Sequence[Cut], reading: str
+) -> dict[str, Float[ndarray, "b k 2"]]:
+    """Return each stage's joints in pixels of the squares, seen upright if there is a scout."""
+    device = next(model.parameters()).device
+    looks: list[tuple[ndarray, ndarray, dict[str, Float[ndarray, "b k 2"]]]] = []
+
+    def see(places: ndarray, turns: ndarray) -> tuple[ndarray, ndarray]:
+        crops = np.stack(
+            [cuts[place].crop(turn) for place, turn in zip(places, turns, strict=True)]
+        )
+        images = torch.from_numpy(crops).permute(0, 3, 1, 2).to(device)
+        decoded = _run(model, images, reading)
+        size = cuts[0].size
+        last, scores = list(decoded.values())[-1]
+        joints = {name: turn_points(own, -turns, size) for name, (own, _) in decoded.items()}
+        looks.append((places, turns, joints))
+        return scores.mean(axis=1), weighted_axis(last, scores, model.skeleton)
+
+    turns = np.zeros(len(cuts))
+    if scout is None:
+        see(np.arange(len(cuts)), turns)
+    else:
+        turns = take_looks(scout(np.stack([cut.crop(0.0) for cut in cuts])).turns, see)
+    found = {stage: joints.copy() for stage, joints in looks[0][2].items()}
+    for places, seen, joints in looks[1:]:
+        rows = np.flatnonzero(seen == turns[places])
+        for stage in found:
+            found[stage][places[rows]] = joints[stage][rows]
+    return found
+
+
 @torch.inference_mode()
-def _run(model: PoseNet, images: torch.Tensor, reading: str) -> dict[str, Float[ndarray, "b k 2"]]:
-    """Return each stage's joints in crop pixels."""
+def _run(
+    model: PoseNet, images: torch.Tensor, reading: str
+) -> dict[str, tuple[Float[ndarray, "b k 2"], Float[ndarray, "b k"]]]:
+    """Return each stage's joints in crop pixels, and scores."""
     outputs = model(images.float())
     subcell, enlarged = READINGS[reading]
     factor = model.stride if enlarged else 1
@@ -138,7 +208,10 @@ def _run(model: PoseNet, images: torch.Tensor, reading: str) -> dict[str, Float[
         stage: decode_stage(outputs, stage, subcell=subcell, upsample=factor) for stage in STAGES
     }
     return {
-        stage: map_to_image(found.joints.double(), model.stride).cpu().numpy()
+        stage: (
+            map_to_image(found.joints.double(), model.stride).cpu().numpy(),
+            found.scores.double().cpu().numpy(),
+        )
         for stage, found in decoded.items()
         if found is not None
     }
@@ -163,6 +236,7 @@ def evaluate(
     *,
     draws: int = DRAWS,
     reading: str = "parabola",
+    scout: Scout | None = None,
 ) -> dict[str, Any]:
     """Evaluate models on samples and on their turned copy.
 
@@ -173,6 +247,7 @@ def evaluate(
         protocol: name of a protocol, any but ``coco``.
         draws: of the bootstrap over pictures and of the permutation.
         reading: a key of :data:`READINGS`.
+        scout: turns people upright for networks that learned upright people.
 
     Returns:
         A report of plain values: for ``"natural"`` and ``"turned"`` pictures, all people and
@@ -200,7 +275,13 @@ def evaluate(
         for title, (model, settings) in networks.items():
             name = f"{title}, {pictures}"
             found = predict_samples(
-                model, settings.crop, samples, turns, title=name, reading=reading
+                model,
+                settings.crop,
+                samples,
+                turns,
+                title=name,
+                reading=reading,
+                scout=scout if settings.upright else None,
             )
             rows |= {(title, stage): joints for stage, joints in found.joints.items()}
         report[pictures] = _tables(rows, found.truth, samples, rules, draws)

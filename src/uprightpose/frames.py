@@ -215,6 +215,15 @@ def turn_matrices(
     return np.concatenate([linear, shift[:, :, None]], axis=2)
 
 
+def inside_square(angle: float, size: int) -> Bool[ndarray, "s s"]:
+    """Return which pixels of a square show what it showed before it was turned by ``angle``."""
+    places = np.arange(size) - middle((size, size))[0]
+    x, y = places[None, :], places[:, None]
+    cos, sin, half = np.cos(angle), np.sin(angle), size / 2
+    shown: ndarray = (np.abs(cos * x + sin * y) <= half) & (np.abs(cos * y - sin * x) <= half)
+    return shown
+
+
 def shrink_matrix(factor_x: float, factor_y: float) -> Float[ndarray, "2 3"]:
     """Return the map of pixel centers when a picture is resized by these factors."""
     shift_x, shift_y = HALF * factor_x - HALF, HALF * factor_y - HALF

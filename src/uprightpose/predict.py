@@ -21,7 +21,7 @@ from uprightpose.model import STAGES, PoseNet
 from uprightpose.pipeline import Pipeline
 from uprightpose.score_maps import Decoded
 from uprightpose.scout import Scout, take_looks, weighted_axis
-from uprightpose.shipped_models import SHIPPED
+from uprightpose.shipped_models import SCOUT, SHIPPED
 from uprightpose.skeletons import Skeleton
 from uprightpose.views import Request, Seen, View, cut_turned, gather, pair, people_of, read_view
 from uprightpose.weights import load_weights
@@ -32,7 +32,7 @@ def load(
     device: str | torch.device | None = "auto",
     *,
     skeleton: Skeleton | None = None,
-    scout: str | Path | None = None,
+    scout: str | Path | None = "auto",
     **options: Unpack[Options],
 ) -> "Predictor":
     """Load a network that is ready to predict.
@@ -42,9 +42,10 @@ def load(
             by training.
         device: e.g. ``"cpu"`` or ``"cuda:1"``; ``"auto"`` or ``None`` takes a GPU if there is.
         skeleton: refuse weights of another skeleton than this.
-        scout: ``"scout"``, which comes with the package, or the path of another small detector's
-            weights: it says which way each body points, and pictures are turned upright for the
-            network. For weights that learned upright people only; the shipped ones need none.
+        scout: a small detector that says which way each body points, so that the network sees it
+            upright: ``"scout"``, which comes with the package, or the path of its weights; ``None``
+            to turn nobody. ``"auto"`` takes the package's for weights that learned upright people
+            (:attr:`uprightpose.settings.Settings.upright`), none for others.
         **options: ``precision``, ``compile``, ``batch`` and ``memory``, see
             :class:`~uprightpose.inference.Options`.
 
@@ -55,6 +56,8 @@ def load(
     chosen = choose_device(device)
     model, settings = load_weights(weights_file(weights), skeleton)
     try:
+        if scout == "auto":
+            scout = "scout" if settings.upright else None
         looks_first = None if scout is None else load_scout(scout, chosen)
         return Predictor(model, settings.crop, chosen, scout=looks_first, **options)
     except (RuntimeError, AssertionError) as error:  # no CUDA here, or no such card
@@ -82,7 +85,7 @@ def weights_file(weights: str | Path) -> Path:
     Raises:
         InputError: if there is no such file.
     """
-    path = SHIPPED.get(weights) if isinstance(weights, str) else None
+    path = {**SHIPPED, "scout": SCOUT}.get(weights) if isinstance(weights, str) else None
     path = path or Path(weights)
     if not path.is_file():
         found = "a folder" if path.is_dir() else "nothing"

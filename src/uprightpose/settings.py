@@ -50,6 +50,8 @@ class Settings:
         residual: refinement adds to the incoming maps.
         blur: cells by which maps are blurred before angles and centers are read (SPEC 1.7).
         subcell: read these between cells.
+        upright: it learned people whom their true angle turned upright: in use, a scout turns them
+            (:mod:`uprightpose.scout`).
         last: last trained stage, a name of :data:`uprightpose.model.STAGES`; later ones are
             not built.
     """
@@ -83,6 +85,7 @@ class Settings:
     residual: bool = False
     blur: float = 1.0
     subcell: bool = True
+    upright: bool = False
     last: str = "limbs"
 
     @property

@@ -19,6 +19,9 @@ _FOLDER = Path(__file__).parent / "shipped"
 SHIPPED = {"compact": _FOLDER / "compact.safetensors"}
 """Weights in the package, by name."""
 
+SCOUT = _FOLDER / "scout.safetensors"
+"""Weights of the scout in the package."""
+
 FORMAT = "uprightpose-1"
 """Names the settings in every file; a file without it is refused."""
 

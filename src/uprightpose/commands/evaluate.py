@@ -13,6 +13,7 @@ from uprightpose.errors import InputError
 
 if TYPE_CHECKING:
     from uprightpose.evaluate import Network
+    from uprightpose.scout import Scout
 
 
 RECIPE = (".yaml", ".yml")
@@ -50,6 +51,13 @@ def add(subcommands: Any) -> None:
         help="of joints between cells; paper: maps enlarged to the crop's pixels, highest one",
     )
     parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda, ...")
+    parser.add_argument(
+        "--scout",
+        type=str,
+        default="scout",
+        metavar="NAME|PATH|none",
+        help="what turns people upright for weights that learned upright people",
+    )
     add_intervals(parser)
     parser.add_argument("--out", type=str, help="also write OUT.md and OUT.json")
     subcommands.add_subcommand("evaluate", parser, help="model + dataset -> the paper's tables")
@@ -67,7 +75,10 @@ def run(arguments: Namespace) -> None:
     samples = held_out(read_folder(Path(arguments.folder), arguments.labels))
     networks = _networks(arguments.weights, arguments.device)
     protocol = arguments.protocol or protocol_of(samples)
-    report = evaluate(networks, samples, protocol, draws=draws, reading=arguments.reading)
+    scout = _scout(arguments, networks)
+    report = evaluate(
+        networks, samples, protocol, draws=draws, reading=arguments.reading, scout=scout
+    )
     text = f"{_untrained(arguments.weights)}{format_report(report)}"
     print(text)
     if arguments.out:
@@ -88,6 +99,16 @@ def _networks(texts: Sequence[str], device: str) -> dict[str, "Network"]:
             raise InputError(f"--weights: two are called {title}; name them: TITLE={name}")
         networks[title] = _network(name, device)
     return networks
+
+
+def _scout(arguments: Namespace, networks: dict[str, "Network"]) -> "Scout | None":
+    """Return what turns people upright, if a network needs it and it is not switched off."""
+    from uprightpose.predict import load_scout
+
+    needed = any(settings.upright for _, settings in networks.values())
+    if not needed or arguments.scout == "none":
+        return None
+    return load_scout(arguments.scout, arguments.device)
 
 
 def _untrained(texts: Sequence[str]) -> str:

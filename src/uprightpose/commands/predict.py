@@ -31,9 +31,10 @@ def add(subcommands: Any) -> None:
     parser.add_argument(
         "--scout",
         type=str,
-        metavar="NAME|PATH",
-        help="scout or a file: turn everybody upright first, for weights that learned upright "
-        "people only",
+        default="auto",
+        metavar="NAME|PATH|none",
+        help="what turns everybody upright first: scout, a file, or none; by default whatever the "
+        "weights need",
     )
     parser.add_argument(
         "--boxes",
@@ -97,7 +98,7 @@ def run(arguments: Namespace) -> int:
         predictor = load(
             arguments.weights,
             arguments.device,
-            scout=arguments.scout,
+            scout=None if arguments.scout == "none" else arguments.scout,
             precision=arguments.precision,
             compile=arguments.compile,
             batch=arguments.batch,

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float16, Int, UInt8
+from jaxtyping import Float, Float16, Int, UInt8
 from numpy import ndarray
 from tqdm import tqdm
 
@@ -24,7 +24,7 @@ from uprightpose.data.writing import make_folder
 from uprightpose.frames import (
     Crop,
     apply_affine,
-    middle,
+    inside_square,
     turn_matrices,
     whole_image_box,
 )
@@ -129,15 +129,6 @@ class TrainingPictures:
         """Return the true joints in pixels of the unturned squares, and their states."""
         joints, state = self.stream.labels(range(self.count))
         return joints, state
-
-
-def inside_square(angle: float, size: int) -> Bool[ndarray, "s s"]:
-    """Return which pixels of a square show what it showed before it was turned by ``angle``."""
-    places = np.arange(size) - middle((size, size))[0]
-    x, y = places[None, :], places[:, None]
-    cos, sin, half = np.cos(angle), np.sin(angle), size / 2
-    shown: ndarray = (np.abs(cos * x + sin * y) <= half) & (np.abs(cos * y - sin * x) <= half)
-    return shown
 
 
 def make_maps(

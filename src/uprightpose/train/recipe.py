@@ -78,9 +78,8 @@ class Recipe(Settings):
         held_out: the last of so many parts of each dataset teaches refinement alone, the others
             the detector alone: refinement sees maps of new people without further detectors; 0
             teaches everyone to all. Stage ``all`` always learns from everyone.
-        upright: turn every person upright by its true body angle first, so that ``rotation`` is
-            about the body and not the picture; who has no such angle teaches nothing.
-        rotation: largest turn in degrees.
+        rotation: largest turn in degrees; with ``upright`` from the turn that the true body angle
+            asks for, and people without such an angle teach nothing.
         upright_share: share of pictures turned by at most 30 degrees instead.
         scale_low: smallest size factor.
         scale_high: largest size factor.
@@ -133,7 +132,6 @@ class Recipe(Settings):
     out_of_fold: int = 0
     fold_steps: int = 0
     held_out: int = 0
-    upright: bool = False
     rotation: float = 180.0
     upright_share: float = 0.0
     scale_low: float = 0.80
