@@ -1,0 +1,245 @@
+"""A detector of upright people sees anybody: turned as the scout says, and joints turned back."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose, assert_array_equal
+
+from uprightpose import predict as predict_module
+from uprightpose.data.images import crop_image
+from uprightpose.data.sample import Sample
+from uprightpose.evaluate import predict_samples
+from uprightpose.frames import Crop, apply_affine, invert_affine, map_to_image, turn_matrices
+from uprightpose.metrics import body_angle
+from uprightpose.model import decode_stage
+from uprightpose.predict import Predictor, load
+from uprightpose.scout import (
+    LEFT,
+    NEAR,
+    WEAK,
+    Scout,
+    Sighting,
+    look_upright,
+    take_looks,
+    turn_crops,
+    turn_points,
+    weighted_axis,
+)
+from uprightpose.settings import Settings
+from uprightpose.skeletons import LSP
+from uprightpose.weights import build, save_weights
+
+SIZE = 64
+SETTINGS = Settings(
+    trunk="test_resnet", head_width=8, size=SIZE, refine_width=3, kernels=(3, 5), last="limbs"
+)
+
+
+def standing(count: int, turns: np.ndarray) -> np.ndarray:
+    """Return people who need these turns to be upright, about the middle of their squares."""
+    upright = np.zeros((14, 2))
+    upright[[9, 8, 3, 2, 12, 13]] = [(6, -9), (-6, -9), (4, 9), (-4, 9), (0, -11), (0, -18)]
+    joints = np.tile(upright + SIZE / 2 - 0.5, (count, 1, 1))
+    return turn_points(joints, -turns, SIZE)
+
+
+class PlantedScout:
+    """Says the given angles, in the order in which it is asked."""
+
+    def __init__(self, angle: np.ndarray) -> None:
+        self.model = SimpleNamespace(skeleton=LSP)
+        self.angle = angle
+
+    def __call__(self, crops: np.ndarray) -> Sighting:
+        assert len(crops) == len(self.angle)
+        return Sighting(self.angle, np.ones(len(crops)))
+
+
+class TestWeightedAxis:
+    def test_it_is_the_body_angle_of_a_straight_body(self) -> None:
+        turns = np.linspace(-np.pi, np.pi, 13)[1:]
+        joints = standing(12, turns)
+        angle = weighted_axis(joints, np.full((12, 14), 0.7), LSP)
+        assert_allclose(np.exp(1j * angle), np.exp(1j * turns), atol=1e-9)
+        assert_allclose(np.exp(1j * body_angle(joints, LSP)), np.exp(1j * turns), atol=1e-9)
+
+    def test_a_weak_joint_that_is_wrong_turns_it_little(self) -> None:
+        joints, scores = standing(1, np.zeros(1)), np.full((1, 14), 0.8)
+        joints[0, 12] = (60, 60)  # the neck, by which the paper's angle stands and falls
+        strong = weighted_axis(joints, scores, LSP)[0]
+        scores[0, 12] = 0.02
+        weak = weighted_axis(joints, scores, LSP)[0]
+        assert abs(weak) < np.radians(5) < abs(strong)
+        assert abs(body_angle(joints, LSP)[0]) > np.radians(90)
+
+
+class TestTurns:
+    def test_bodies_near_to_upright_stay_as_they_are(self) -> None:
+        angle = np.array([NEAR * 0.99, -NEAR * 0.99, NEAR * 1.01, -3.0])
+        assert_array_equal(Sighting(angle, np.ones(4)).turns, [0, 0, NEAR * 1.01, -3.0])
+
+    def test_a_dot_moves_to_where_its_point_moves(self) -> None:
+        crops = np.zeros((2, 32, 32, 3), np.uint8)
+        points = np.array([[[20.0, 9.0]], [[5.0, 14.0]]])
+        for crop, ((x, y),) in zip(crops, points.astype(int), strict=True):
+            crop[y - 1 : y + 2, x - 1 : x + 2] = 255
+        turns = np.array([0.8, -2.1])
+        turned = turn_crops(crops, turns).astype(float)[:, 6:26, 6:26].mean(axis=3)
+        turned[turned < 120] = 0  # the corners come in from outside in the mean color
+        grid = np.stack(np.meshgrid(np.arange(6, 26), np.arange(6, 26)), axis=-1)
+        found = [np.average(grid.reshape(-1, 2), axis=0, weights=one.ravel()) for one in turned]
+        assert_allclose(found, turn_points(points, turns, 32)[:, 0], atol=0.3)
+
+    def test_turning_back_undoes_it(self) -> None:
+        points = np.random.default_rng(0).uniform(0, SIZE, (3, 5, 2))
+        turns = np.array([0.4, -3.0, 1.9])
+        back = turn_points(turn_points(points, turns, SIZE), -turns, SIZE)
+        assert_allclose(back, points, atol=1e-9)
+
+
+class TestLooks:
+    def test_further_looks_are_taken_of_weak_ones_only_and_the_best_is_believed(self) -> None:
+        first = np.array([1.0, 1.0, 1.0, 1.0, 0.0])
+        left = np.array([0.5, 0.5, 0.5, LEFT / 2, 0.5])
+        peaks = {  # by person and turn
+            (0, 1.0): WEAK + 0.1,  # good at once
+            (1, 1.0): 0.2, (1, 0.0): WEAK + 0.1,  # good as it is
+            (2, 1.0): 0.2, (2, 0.0): 0.1, (2, 1.5): 0.3,  # best when turned on
+            (3, 1.0): 0.2, (3, 0.0): 0.1,  # nothing is left to turn
+            (4, 0.0): 0.2, (4, 0.5): 0.1,  # the picture as it is was the first look already
+        }  # fmt: skip
+        asked = []
+
+        def see(places: np.ndarray, turns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            pairs = list(zip(places.tolist(), turns.tolist(), strict=True))
+            asked.extend(pairs)
+            return np.array([peaks[pair] for pair in pairs]), left[places]
+
+        assert_array_equal(take_looks(first, see), [1.0, 0.0, 1.5, 1.0, 0.0])
+        assert sorted(asked) == sorted(peaks)
+
+    def test_nobody_is_no_trouble(self) -> None:
+        assert take_looks(np.zeros(0), lambda *_: pytest.fail("nobody to see")).size == 0
+
+    @pytest.mark.parametrize("wrong", [0.0, 0.7])
+    def test_joints_come_back_to_the_pixels_of_the_crops(self, wrong: float) -> None:
+        """Of a detector that knows upright people only; also where the scout errs."""
+        turns = np.array([2.5, -1.2, 0.1])
+        joints = standing(3, turns)
+        seen = []
+
+        def detect(crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            """Find the people whom the turned crops show, by the mark that each bears."""
+            who = crops[:, 32, 32, 0] // 50
+            marks = [np.argwhere(crop[:, :, 1] > 150).mean(axis=0)[::-1] for crop in crops]
+            angle = [  # by which this crop is turned: from where its mark went
+                np.arctan2(*(mark - 31.5)[::-1]) - np.arctan2(*(joints[one, 13] - 31.5)[::-1])
+                for one, mark in zip(who, marks, strict=True)
+            ]
+            seen.append(len(crops))
+            found = turn_points(joints[who], np.array(angle), SIZE)
+            good = np.abs(body_angle(found, LSP)) < np.radians(25)
+            return found, np.where(good, 0.9, 0.2)[:, None].repeat(14, axis=1)
+
+        crops = np.zeros((3, SIZE, SIZE, 3), np.uint8)
+        for at, crop in enumerate(crops):
+            crop[28:36, 28:36, 0] = 50 * at + 20
+            x, y = joints[at, 13].round().astype(int)
+            crop[y - 1 : y + 2, x - 1 : x + 2, 1] = 255
+        scout: Any = PlantedScout(turns + np.array([wrong, 0.0, 0.0]))
+        found = look_upright(crops, detect, scout)
+        assert_allclose(found.joints, joints, atol=1.0)
+        assert (found.scores == 0.9).all()
+        assert seen == ([3] if not wrong else [3, 1, 1])
+        assert found.passes == pytest.approx(sum(seen) / 3)
+
+
+class TestPredict:
+    """Pictures are cut again, turned, and joints land in the picture's own pixels."""
+
+    picture = np.random.default_rng(0).integers(0, 255, (70, 90, 3), dtype=np.uint8)
+
+    def test_a_turned_look_is_that_of_a_turned_crop(self, monkeypatch: Any) -> None:
+        monkeypatch.setattr("uprightpose.scout.WEAK", 0.0)
+        model = build(SETTINGS).eval()
+        angle = 2.0
+        scout: Any = PlantedScout(np.array([angle]))
+        monkeypatch.setattr(predict_module, "take_looks", lambda first, see: once(first, see))
+        person = Predictor(model, SIZE, scout=scout).predict(self.picture)[0]
+        matrix = turn_matrices(Crop(SIZE).matrix((0, 0, 90, 70))[None], np.array([angle]), SIZE)[0]
+        crop = torch.from_numpy(crop_image(self.picture, matrix, SIZE)).permute(2, 0, 1)[None]
+        with torch.inference_mode():
+            found = decode_stage(model(crop.float()), "limbs")
+        assert found is not None
+        cells = found.joints[0].double().numpy()
+        wanted = apply_affine(invert_affine(matrix), map_to_image(cells, model.stride))
+        assert_allclose(person.joints, wanted, atol=1e-2)
+
+    def test_a_scout_that_turns_nobody_changes_nothing(self) -> None:
+        model = build(SETTINGS).eval()
+        scout: Any = PlantedScout(np.zeros(2))
+        boxes = [(0, 0, 50, 60), (20, 5, 60, 60)]
+        plain = Predictor(model, SIZE).predict(self.picture, boxes)
+        scouted = Predictor(model, SIZE, scout=scout)
+        scouted_people = predict_once(scouted, self.picture, boxes)
+        for one, other in zip(plain, scouted_people, strict=True):
+            assert_array_equal(one.joints, other.joints)
+
+    def test_weights_that_learned_upright_people_bring_the_scout(
+        self, tmp_path: Any, monkeypatch: Any
+    ) -> None:
+        asked = []
+        monkeypatch.setattr(predict_module, "load_scout", lambda *a: asked.append(a[0]))
+        for upright, expected in ((False, []), (True, ["scout"])):
+            settings = Settings(**{**SETTINGS.__dict__, "upright": upright})
+            path = tmp_path / f"{upright}.safetensors"
+            save_weights(build(settings), settings, path)
+            load(path, "cpu")
+            assert asked == expected
+            load(path, "cpu", scout=None)
+            assert asked == expected
+
+    def test_the_package_has_one(self) -> None:
+        scout = predict_module.load_scout(device="cpu")
+        sighting = scout(np.zeros((3, 128, 128, 3), np.uint8))
+        assert isinstance(scout, Scout)
+        assert sighting.angle.shape == (3,)
+        assert ((sighting.sure >= 0) & (sighting.sure <= 1)).all()
+
+
+class TestEvaluate:
+    def test_a_scout_is_asked_and_joints_are_turned_back(self, tmp_path: Any) -> None:
+        import cv2
+
+        cv2.imwrite(str(tmp_path / "a.png"), TestPredict.picture)
+        joints = np.random.default_rng(0).uniform(5, 60, (14, 2))
+        state = np.full(14, 2, np.uint8)
+        sample = Sample(tmp_path / "a.png", joints, state, "pc", None, "test", "lsp", 1)
+        model = build(SETTINGS).eval()
+        plain = predict_samples(model, Crop(SIZE), [sample])
+        still: Any = PlantedScout(np.zeros(1))
+        same = predict_samples(model, Crop(SIZE), [sample], scout=still)
+        assert_array_equal(plain.joints["limbs"], same.joints["limbs"])
+        turning: Any = PlantedScout(np.array([np.pi / 2]))
+        turned = predict_samples(model, Crop(SIZE), [sample], scout=turning)
+        assert not np.allclose(plain.joints["limbs"], turned.joints["limbs"])
+        assert_array_equal(plain.truth, turned.truth)
+
+
+def once(first: np.ndarray, see: Any) -> np.ndarray:
+    """Take the first look only."""
+    see(np.arange(len(first)), first)
+    return first
+
+
+def predict_once(predictor: Predictor, picture: np.ndarray, boxes: Any) -> Any:
+    """Predict with the first look only."""
+    original = predict_module.take_looks
+    predict_module.take_looks = once  # type: ignore[assignment]
+    try:
+        return predictor.predict(picture, boxes)
+    finally:
+        predict_module.take_looks = original
