@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -64,7 +65,6 @@ LEARNED = Augmentation(rotation=180.0, upright_share=0.5, shift=0.05)
 """Of the pictures whose maps teach refiners: half are within 30 degrees of how they were taken,
 as test pictures are, half anywhere."""
 
-
 NEAR = np.radians(20)
 """Bodies this near to upright are left as they are: detectors know them."""
 
@@ -82,6 +82,7 @@ class Plan:
         refiners: their size and steps.
         seeds: of refiners.
         people: of each dataset at most, 0 for all (tests of the program itself use a few).
+        keys: of every recipe, in the place of the study's own (these tests use a smaller trunk).
     """
 
     detector_steps: int = 2400
@@ -92,6 +93,7 @@ class Plan:
     refiners: Size = field(default_factory=Size)
     seeds: int = 3
     people: int = 0
+    keys: Mapping[str, Any] = field(default_factory=dict)
 
     def times(self, factor: float) -> "Plan":
         """Return the plan with all steps times ``factor``.
@@ -148,6 +150,9 @@ class Study:
 
     def recipe(self, name: str) -> Recipe:
         """Return the training of ``"upright"``, ``"circle"``, ``"scout"`` or ``"angle"``."""
+        return replace(self._own_recipe(name), **self.plan.keys)
+
+    def _own_recipe(self, name: str) -> Recipe:
         plan = self.plan
         common = Recipe(
             out=str(self.out / name),
@@ -428,11 +433,6 @@ def choose(options: Sequence[Found], scores: Float[ndarray, "n o"]) -> Found:
         np.stack([one.joints for one in options], axis=1)[rows, best],
         np.stack([one.scores for one in options], axis=1)[rows, best],
     )
-
-
-def by_seed(found: Mapping[int, Found]) -> Float[ndarray, "s n k 2"]:
-    """Stack the joints of several seeds."""
-    return np.stack([one.joints for one in found.values()])
 
 
 def angle_errors(angle: Float[ndarray, " n"], truth: Float[ndarray, " n"]) -> Float[ndarray, " n"]:
