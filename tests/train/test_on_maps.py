@@ -62,7 +62,7 @@ def test_it_learns(people: LabeledMaps, monkeypatch: pytest.MonkeyPatch) -> None
 
     monkeypatch.setattr(on_maps, "framed_loss", noting)
     fitted(people, 40, rate=0.02, batch=PEOPLE)
-    assert losses[-1] < losses[0] - 0.05, [round(x.item(),3) for x in losses[::6]]
+    assert losses[-1] < losses[0] - 0.05, [round(x.item(), 3) for x in losses[::6]]
     assert losses[-1] < min(losses[:20])
 
 

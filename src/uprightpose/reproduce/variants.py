@@ -97,6 +97,7 @@ class Chooser:
     def __init__(self, study: Study, detector: str) -> None:
         """Calibrate nothing yet."""
         self.study, self.detector = study, detector
+        self._looks: dict[str, Looks] = {}
 
     @cached_property
     def limits(self) -> tuple[float, float]:
@@ -125,7 +126,12 @@ class Chooser:
         return fit_credibility(*map(np.concatenate, (peaks, priors, right)))
 
     def looks(self, copy: str) -> Looks:
-        """Return the looks at a copy's people."""
+        """Return the looks at a copy's people; made once, then kept."""
+        if copy not in self._looks:
+            self._looks[copy] = self._looked(copy)
+        return self._looks[copy]
+
+    def _looked(self, copy: str) -> Looks:
         study = self.study
         found = tuple(study.seen(self.detector, copy, name) for name in LOOKS)
         sure = confidence(study, copy)
