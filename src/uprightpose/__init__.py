@@ -19,9 +19,10 @@ if TYPE_CHECKING:
         rotate_joints,
         rotate_maps,
     )
-    from uprightpose.predict import Predictor, load
+    from uprightpose.predict import Predictor, load, load_scout
     from uprightpose.refine import BodyRefiner, FramedMaps, LimbRefiner, RefinementNet
     from uprightpose.score_maps import decode, encode_disks, encode_gaussians
+    from uprightpose.scout import Scout, turn_crops, turn_points
     from uprightpose.skeletons import COCO, FLIC, LSP, MPII, Limb, Skeleton
 
     __version__: str
@@ -42,6 +43,7 @@ __all__ = [
     "Predictor",
     "RefinementNet",
     "Rotation",
+    "Scout",
     "Skeleton",
     "__version__",
     "body_rotation",
@@ -50,8 +52,11 @@ __all__ = [
     "encode_gaussians",
     "limb_rotation",
     "load",
+    "load_scout",
     "rotate_joints",
     "rotate_maps",
+    "turn_crops",
+    "turn_points",
 ]
 
 _NAMES = {
@@ -60,9 +65,10 @@ _NAMES = {
     "large_conv": "LargeConv2d",
     "model": "PoseNet",
     "normalize": "Rotation body_rotation limb_rotation rotate_joints rotate_maps",
-    "predict": "Predictor load",
+    "predict": "Predictor load load_scout",
     "refine": "BodyRefiner FramedMaps LimbRefiner RefinementNet",
     "score_maps": "decode encode_disks encode_gaussians",
+    "scout": "Scout turn_crops turn_points",
     "skeletons": "COCO FLIC LSP MPII Limb Skeleton",
 }
 _HOMES = {name: module for module, names in _NAMES.items() for name in names.split()}

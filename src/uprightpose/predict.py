@@ -20,9 +20,10 @@ from uprightpose.inference import Network, Options
 from uprightpose.model import STAGES, PoseNet
 from uprightpose.pipeline import Pipeline
 from uprightpose.score_maps import Decoded
+from uprightpose.scout import Scout
 from uprightpose.shipped_models import SHIPPED
 from uprightpose.skeletons import Skeleton
-from uprightpose.views import Request, Seen, View, gather, pair, people_of, read_view
+from uprightpose.views import Request, Seen, View, gather, pair, people_of, read_view, turn_view
 from uprightpose.weights import load_weights
 
 
@@ -31,6 +32,7 @@ def load(
     device: str | torch.device | None = "auto",
     *,
     skeleton: Skeleton | None = None,
+    scout: str | Path | None = None,
     **options: Unpack[Options],
 ) -> "Predictor":
     """Load a network that is ready to predict.
@@ -40,6 +42,9 @@ def load(
             by training.
         device: e.g. ``"cpu"`` or ``"cuda:1"``; ``"auto"`` or ``None`` takes a GPU if there is.
         skeleton: refuse weights of another skeleton than this.
+        scout: ``"scout"``, which comes with the package, or the path of another small detector's
+            weights: it says which way each body points, and pictures are turned upright for the
+            network. For weights that learned upright people only; the shipped ones need none.
         **options: ``precision``, ``compile``, ``batch`` and ``memory``, see
             :class:`~uprightpose.inference.Options`.
 
@@ -50,9 +55,25 @@ def load(
     chosen = choose_device(device)
     model, settings = load_weights(weights_file(weights), skeleton)
     try:
-        return Predictor(model, settings.crop, chosen, **options)
+        looks_first = None if scout is None else load_scout(scout, chosen)
+        return Predictor(model, settings.crop, chosen, scout=looks_first, **options)
     except (RuntimeError, AssertionError) as error:  # no CUDA here, or no such card
         raise InputError(f"cannot use device {device}: {reason(error)}") from error
+
+
+def load_scout(weights: str | Path = "scout", device: str | torch.device | None = "auto") -> Scout:
+    """Load a small detector that tells which way bodies point, for any detector.
+
+    Args:
+        weights: ``"scout"``, which comes with the package, or the path of a file written by
+            training.
+        device: as for :func:`load`.
+
+    Raises:
+        InputError: as :func:`load`.
+    """
+    model, settings = load_weights(weights_file(weights))
+    return Scout(model.to(choose_device(device)), settings.size)
 
 
 def weights_file(weights: str | Path) -> Path:
@@ -79,6 +100,8 @@ class Predictor:
         model: chain of detector, body and limb refinement; later stages may be absent.
         crop: how it was trained to see a person, or just the side of its square crops in pixels.
         device: where it runs.
+        scout: says which way bodies point; everyone is then seen upright. ``None`` to see people
+            as they are.
         **options: see :class:`~uprightpose.inference.Options`.
 
     Attributes:
@@ -93,10 +116,12 @@ class Predictor:
         model: PoseNet,
         crop: Crop | int,
         device: torch.device | Literal["cpu"] = "cpu",
+        *,
+        scout: Scout | None = None,
         **options: Unpack[Options],
     ) -> None:
         """Move the network to the device."""
-        self.device = torch.device(device)
+        self.device, self.scout = torch.device(device), scout
         self.crop = Crop(crop) if isinstance(crop, int) else crop
         self.network = Network(model, self.device, self.crop.size, **options)
         self.model = self.network.model
@@ -224,6 +249,7 @@ class Predictor:
         self, views: Sequence[View | InputError], stages: Sequence[str]
     ) -> list[Seen | InputError]:
         """Run the network on the people of several pictures at once."""
+        views = self._upright(views)
         crops = [view.crops for view in views if isinstance(view, View)]
         found: dict[str, Decoded] = {}
         if sum(map(len, crops)):
@@ -237,6 +263,21 @@ class Predictor:
             own = slice(start, start := start + len(view.crops))
             seen.append(Seen(view.image, {s: self._people(view, found, s, own) for s in stages}))
         return seen
+
+    def _upright(self, views: Sequence[View | InputError]) -> Sequence[View | InputError]:
+        """Turn everybody upright, where a scout says which way that is."""
+        crops = [view.crops for view in views if isinstance(view, View)]
+        if self.scout is None or not sum(map(len, crops)):
+            return views
+        turns = self.scout(np.concatenate(crops)).turns
+        upright: list[View | InputError] = []
+        start = 0
+        for view in views:
+            if isinstance(view, View):
+                own = slice(start, start := start + len(view.crops))
+                view = turn_view(view, turns[own])
+            upright.append(view)
+        return upright
 
     def _people(
         self, view: View, found: dict[str, Decoded], stage: str, own: slice

@@ -16,7 +16,14 @@ from uprightpose.data.images import crop_image, read_image
 from uprightpose.data.lsp import square_about
 from uprightpose.data.person import Person
 from uprightpose.errors import InputError
-from uprightpose.frames import Crop, apply_affine, invert_affine, map_to_image, whole_image_box
+from uprightpose.frames import (
+    Crop,
+    apply_affine,
+    invert_affine,
+    map_to_image,
+    turn_matrices,
+    whole_image_box,
+)
 from uprightpose.metrics import body_angle
 from uprightpose.normalize import MIN_LENGTH, MIN_SCORE
 from uprightpose.score_maps import Decoded
@@ -114,6 +121,23 @@ def read_view(
     return View(picture, people, matrices, crops)
 
 
+def turn_view(view: View, turns: Float[ndarray, " n"]) -> View:
+    """Return the same people, each cut out of the picture again and turned.
+
+    Args:
+        view: the picture.
+        turns: radians, positive clockwise; who is not turned is not cut again.
+    """
+    if not turns.any():
+        return view
+    size = view.crops.shape[1]
+    matrices = list(turn_matrices(np.stack(view.matrices), turns, size))
+    crops = view.crops.copy()
+    for at in np.flatnonzero(turns):
+        crops[at] = crop_image(view.image, matrices[at], size)
+    return View(view.image, view.boxes, matrices, crops)
+
+
 def people_of(view: View, found: Decoded, stride: int, skeleton: Skeleton) -> list[Person]:
     """Return the people of a picture from what was decoded in their crops.
 
@@ -130,16 +154,12 @@ def people_of(view: View, found: Decoded, stride: int, skeleton: Skeleton) -> li
         view.matrices,
         strict=True,
     )
-    return [
-        Person(
-            joints=apply_affine(invert_affine(matrix), map_to_image(cells, stride)),
-            scores=scores,
-            box=box,
-            score=float(scores.mean()),
-            body_angle=angle_in_degrees(cells, scores, skeleton),
-        )
-        for cells, scores, box, matrix in rows
-    ]
+    people = []
+    for cells, scores, box, matrix in rows:
+        joints = apply_affine(invert_affine(matrix), map_to_image(cells, stride))
+        angle = angle_in_degrees(cells, scores, skeleton, joints)
+        people.append(Person(joints, scores, box, float(scores.mean()), angle))
+    return people
 
 
 def gather(
@@ -179,7 +199,10 @@ def view_box(box: Box) -> Box:
 
 
 def angle_in_degrees(
-    joints: Float[ndarray, "k 2"], scores: Float[ndarray, " k"], skeleton: Skeleton
+    joints: Float[ndarray, "k 2"],
+    scores: Float[ndarray, " k"],
+    skeleton: Skeleton,
+    placed: Float[ndarray, "k 2"] | None = None,
 ) -> float | None:
     """Return the body angle, see :class:`~uprightpose.data.person.Person`.
 
@@ -187,6 +210,7 @@ def angle_in_degrees(
         joints: cells.
         scores: of the same joints.
         skeleton: names torso and neck.
+        placed: the joints in the picture, where the cells are turned against it.
 
     Returns:
         Degrees, or ``None`` where body normalization finds no angle either (SPEC 1.8).
@@ -195,7 +219,7 @@ def angle_in_degrees(
     axis = joints[neck].mean(axis=0) - joints[torso].mean(axis=0)
     if not (scores[[*torso, *neck]].min() >= MIN_SCORE and np.hypot(*axis) >= MIN_LENGTH):
         return None
-    return math.degrees(body_angle(joints[None], skeleton)[0])
+    return math.degrees(body_angle((joints if placed is None else placed)[None], skeleton)[0])
 
 
 def _unequal(pictures: int | str, boxes: int | str) -> InputError:

@@ -13,17 +13,15 @@ from uprightpose.normalize import MIN_SCORE
 from uprightpose.reproduce.refiner_arms import Arm, Found
 from uprightpose.reproduce.study import (
     COPIES,
-    NEAR,
     Plan,
     Study,
     angle_errors,
     choose,
     maps_angle,
     read_maps,
-    weighted_axis,
 )
-from uprightpose.reproduce.turned_maps import turn_points
 from uprightpose.score_maps import encode_gaussians, with_background
+from uprightpose.scout import NEAR, turn_points, weighted_axis
 from uprightpose.skeletons import LSP
 from uprightpose.train.recipe import folder, read_recipe
 
@@ -48,11 +46,15 @@ def even(joints: np.ndarray, score: float = 0.7) -> Found:
     return Found(joints, np.full(joints.shape[:2], score))
 
 
+def axis(found: Found) -> np.ndarray:
+    return weighted_axis(found.joints, found.scores, LSP)
+
+
 class TestWeightedAxis:
     """'All joints of the axis instead of two maxima' (SPEC 6.3c)."""
 
     def test_is_the_true_axis_without_noise(self) -> None:
-        found = weighted_axis(even(standing(TURNS)))
+        found = axis(even(standing(TURNS)))
         assert angle_errors(found, -TURNS).max() < 1e-6
         assert angle_errors(found, body_angle(standing(TURNS), LSP)).max() < 1e-6
 
@@ -65,19 +67,19 @@ class TestWeightedAxis:
         for score in (0.7, 0.01):
             scores = even(true).scores
             scores[:, joint] = score
-            one, other = (weighted_axis(Found(joints, scores)) for joints in (true, wrong))
+            one, other = (axis(Found(joints, scores)) for joints in (true, wrong))
             moved.append(angle_errors(one, other).max())
         assert moved[1] < min(3, moved[0] / 2)
 
     def test_one_end_alone_does_not_fall_over(self) -> None:
         """A maximum of no score at all keeps a small weight: an angle, not NaN."""
-        assert np.isfinite(weighted_axis(even(standing(TURNS), 0.0))).all()
+        assert np.isfinite(axis(even(standing(TURNS), 0.0))).all()
 
     def test_is_steadier_than_two_maxima(self) -> None:
         random = np.random.default_rng(0)
         joints = standing(np.zeros(400)) + random.normal(0, 1.5, (400, 14, 2))
-        axis, two = weighted_axis(even(joints)), body_angle(joints, LSP)
-        assert np.std(axis) < 0.8 * np.std(two)
+        line, two = axis(even(joints)), body_angle(joints, LSP)
+        assert np.std(line) < 0.8 * np.std(two)
 
 
 class TestReadMaps:
@@ -228,9 +230,11 @@ class TestRecipes:
         assert circle.start == f"{upright.out}/detector.safetensors"
 
     def test_times_scales_all_steps(self) -> None:
-        plan = Plan().times(0.01)
-        steps = (plan.detector_steps, plan.circle_steps, plan.angle_steps, plan.scout_steps)
-        assert steps == (24, 10, 20, 22)
-        assert (plan.refiners.body_steps, plan.refiners.limbs_steps) == (10, 5)
+        whole, plan = Plan(), Plan().times(0.1)
+        for name in ("detector_steps", "circle_steps", "angle_steps", "scout_steps"):
+            assert getattr(plan, name) == round(getattr(whole, name) / 10)
+        for name in ("body_steps", "limbs_steps"):
+            assert getattr(plan.refiners, name) == round(getattr(whole.refiners, name) / 10)
+        assert (plan.rounds, plan.seeds) == (whole.rounds, whole.seeds)
         assert Plan().times(1e-9).detector_steps == 1
         assert replace(plan, keys={"seed": 3}).times(2).keys == {"seed": 3}

@@ -29,6 +29,13 @@ def add(subcommands: Any) -> None:
         "--weights", type=str, default="compact", metavar="NAME|PATH", help="compact or a file"
     )
     parser.add_argument(
+        "--scout",
+        type=str,
+        metavar="NAME|PATH",
+        help="scout or a file: turn everybody upright first, for weights that learned upright "
+        "people only",
+    )
+    parser.add_argument(
         "--boxes",
         type=str,
         metavar="FILE",
@@ -90,6 +97,7 @@ def run(arguments: Namespace) -> int:
         predictor = load(
             arguments.weights,
             arguments.device,
+            scout=arguments.scout,
             precision=arguments.precision,
             compile=arguments.compile,
             batch=arguments.batch,

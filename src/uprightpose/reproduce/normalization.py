@@ -66,6 +66,7 @@ def reproduce_normalization(study: Study, draws: int) -> Report:
             **comparison.by_angle(milliseconds),
             "Paired differences": comparison.contrasts(PAIRS),
             "Angles: errors, and one refiner turned by each": _estimators(study),
+            "Error types, % of joints": comparison.errors(),
             **comparison.groups(),
         },
         caveats=CAVEATS,

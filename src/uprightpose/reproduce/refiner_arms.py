@@ -42,8 +42,8 @@ class Size:
     kernels: tuple[int, ...] = (9, 15, 15)
     canvas: float = 1.25
     limb_canvas: float = 0.875
-    body_steps: int = 1000
-    limbs_steps: int = 500
+    body_steps: int = 700
+    limbs_steps: int = 300
     batch: int = 32
     rate: float = 2e-3
     sigma: float = 1.5

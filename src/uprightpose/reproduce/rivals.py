@@ -26,12 +26,10 @@ from uprightpose.reproduce.variants import (
     alone,
     best_of_quarters,
     mean_of_quarters,
-    refined,
     refined_looks,
 )
 
 DETECTOR = "detector, within 30 degrees"
-UNNORMALIZED = f"{DETECTOR}, refined without normalization"
 OWN = "picture uprighted by the detector's own angle, detected again"
 BEST = "best of 4 turns"
 MEAN = "mean of 4 turns"
@@ -76,6 +74,7 @@ def reproduce_rivals(study: Study, draws: int) -> Report:
         **comparison.by_angle(milliseconds),
         "Paired differences": comparison.contrasts(PAIRS),
         "Angles of the looks": _angles(study, chooser),
+        "Error types, % of joints": comparison.errors(),
         **comparison.groups(),
     }
     bars = _bars(comparison)
@@ -109,7 +108,6 @@ def _variants(study: Study, chooser: Chooser) -> list[Variant]:
     net = ("scout",)
     return [
         alone(DETECTOR, lambda copy: study.seen("upright", copy, "zero"), 1.0),
-        refined(study, UNNORMALIZED, "upright", "zero", Arm("none"), "limbs", 1.0),
         alone(OWN, lambda copy: study.seen("upright", copy, "maps"), 2.0),
         alone(BEST, lambda copy: best_of_quarters(study, "upright", copy), 4.0),
         alone(MEAN, lambda copy: mean_of_quarters(study, "upright", copy), 4.0),

@@ -40,9 +40,9 @@ from uprightpose.reproduce.turned_maps import (
     TrainingPictures,
     make_hypotheses,
     make_maps,
-    turn_points,
 )
 from uprightpose.score_maps import decode
+from uprightpose.scout import NEAR, turn_points, weighted_axis
 from uprightpose.skeletons import LSP
 from uprightpose.train.on_maps import LabeledMaps
 from uprightpose.train.people import held_out
@@ -65,9 +65,6 @@ LEARNED = Augmentation(rotation=180.0, upright_share=0.5, shift=0.05)
 """Of the pictures whose maps teach refiners: half are within 30 degrees of how they were taken,
 as test pictures are, half anywhere."""
 
-NEAR = np.radians(20)
-"""Bodies this near to upright are left as they are: detectors know them."""
-
 
 @dataclass(frozen=True)
 class Plan:
@@ -89,7 +86,7 @@ class Plan:
     circle_steps: int = 1000
     angle_steps: int = 2000
     scout_steps: int = 2200
-    rounds: int = 8
+    rounds: int = 6
     refiners: Size = field(default_factory=Size)
     seeds: int = 3
     people: int = 0
@@ -303,16 +300,16 @@ class Study:
             case "posterior":
                 return self.hypotheses(copy).angle[:, 0].double().numpy()
             case "scout":
-                return weighted_axis(self.scouted(copy))
+                return _axis(self.scouted(copy))
             case "first":
-                first = weighted_axis(self.scouted(copy))
+                first = _axis(self.scouted(copy))
                 return np.where(np.abs(first) < NEAR, 0.0, first)
             case "second":
-                return np.pi + weighted_axis(self.scouted(copy))
+                return np.pi + _axis(self.scouted(copy))
             case "maps":
                 return maps_angle(self.view(detector, copy, "zero", np.zeros(count)))
             case "axis":
-                return weighted_axis(read_maps(self.view(detector, copy, "zero", np.zeros(count))))
+                return _axis(read_maps(self.view(detector, copy, "zero", np.zeros(count))))
             case "true":
                 joints = self.training.labels()[0] if copy == "training" else self.truth[copy]
                 return axis_angle(joints, LSP)
@@ -406,23 +403,8 @@ def maps_angle(maps: ndarray) -> Float[ndarray, " n"]:
     return np.where((axis >= MIN_SCORE).all(axis=1), angle, np.nan)
 
 
-def weighted_axis(found: Found) -> Float[ndarray, " n"]:
-    """Return the body angle of the line through torso, neck and head, weighted by their peaks.
-
-    The direction of least squares from the hips up (SPEC 6.3c): each joint's place along the axis
-    is known roughly (hips -1, shoulders 1, neck 1.2, head 2), so that the axis is the weighted
-    regression of positions on these places.
-    """
-    joints = [*LSP.torso, *LSP.neck, LSP.joints.index("head_top")]
-    places = np.array([1.0, 1.0, -1.0, -1.0, 1.2, 2.0])
-    points, weight = found.joints[:, joints], np.maximum(found.scores[:, joints], 1e-3)
-    share = weight / weight.sum(axis=1, keepdims=True)
-    middle_place = (share * places).sum(axis=1, keepdims=True)
-    middle_point = (share[..., None] * points).sum(axis=1, keepdims=True)
-    leaned = share * (places - middle_place)
-    up = (leaned[..., None] * (points - middle_point)).sum(axis=1)
-    angle: ndarray = np.arctan2(-up[:, 0], -up[:, 1])
-    return angle
+def _axis(found: Found) -> Float[ndarray, " n"]:
+    return weighted_axis(found.joints, found.scores, LSP)
 
 
 def choose(options: Sequence[Found], scores: Float[ndarray, "n o"]) -> Found:

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from numpy import ndarray
 
+from uprightpose.error_types import TYPES, error_types, overall_shares, type_shares
 from uprightpose.metrics import ANGLE_BINS, angle_bins
 from uprightpose.protocols import PROTOCOLS
 from uprightpose.reproduce.contrasts import ScoredPeople, contrast_rows, correct
@@ -115,6 +116,19 @@ class Comparison:
                     rows.append([one.title, name, *(f"{table.scores[g]:.2f}" for g in GROUPS)])
             sections[f"{copy} pictures, every seed"] = markdown_table(["", "", *GROUPS], rows)
         return sections
+
+    def errors(self) -> str:
+        """Return the types of error, in percent of all joints, means over seeds, as Markdown."""
+        rows = []
+        for copy in COPIES:
+            for one in self.variants:
+                every = [
+                    overall_shares(type_shares(error_types(joints, self.truth[copy], RULES), RULES))
+                    for joints in one.joints[copy]
+                ]
+                means = [float(np.mean([shares[kind] for shares in every])) for kind in TYPES]
+                rows.append([one.title, copy, *(f"{mean:.2f}" for mean in means)])
+        return markdown_table(["", "pictures", *TYPES], rows)
 
     def contrasts(self, pairs: Sequence[Pair], whos: Sequence[str] = ("all", *BINS)) -> str:
         """Return the paired differences of Total as Markdown; Holm's correction over pairs."""

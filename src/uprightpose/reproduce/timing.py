@@ -9,6 +9,8 @@ import torch
 from uprightpose.framed import merge_joints
 from uprightpose.model import PoseNet
 from uprightpose.reproduce.refiner_arms import Refiners, refine_body, refine_limbs
+from uprightpose.reproduce.study import SCOUT
+from uprightpose.scout import average_down
 from uprightpose.skeletons import LSP
 
 PEOPLE = 8
@@ -38,8 +40,7 @@ def time_parts(detector: PoseNet, scout: PoseNet, refiners: Refiners) -> dict[st
         merge_joints((refine_body(refiners.body, maps, None),), len(LSP.joints))
 
     def look() -> None:
-        small = torch.nn.functional.interpolate(images, (64, 64), mode="area")
-        scout(small, "detector").detector.decode()
+        scout(average_down(images, SCOUT), "detector").detector.decode()
 
     parts: dict[str, Callable[[], object]] = {
         "detector": lambda: detector(images, "detector").detector.decode(),

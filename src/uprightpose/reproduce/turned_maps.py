@@ -29,6 +29,7 @@ from uprightpose.frames import (
     whole_image_box,
 )
 from uprightpose.model import PoseNet
+from uprightpose.scout import average_down
 
 BATCH = 16
 """People at a time."""
@@ -140,15 +141,6 @@ def inside_square(angle: float, size: int) -> Bool[ndarray, "s s"]:
     return shown
 
 
-def turn_points(
-    points: Float[ndarray, "n k 2"], angle: Float[ndarray, " n"], size: int
-) -> Float[ndarray, "n k 2"]:
-    """Move pixels of squares to where they lie when each square is turned by its angle."""
-    matrices = turn_matrices(np.tile(np.eye(2, 3), (len(angle), 1, 1)), angle, size)
-    moved: ndarray = points @ matrices[:, :, :2].swapaxes(1, 2) + matrices[:, None, :, 2]
-    return moved
-
-
 def make_maps(
     detector: PoseNet | None,
     pictures: Pictures,
@@ -210,8 +202,7 @@ def _detect(
     detector: PoseNet, crops: UInt8[ndarray, "b s s 3"], side: int | None
 ) -> Float16[ndarray, "b c h w"]:
     images = torch.from_numpy(crops).permute(0, 3, 1, 2).float()
-    if side is not None:
-        images = torch.nn.functional.interpolate(images, (side, side), mode="area")
+    images = images if side is None else average_down(images, side)
     images = images.contiguous(memory_format=torch.channels_last)
     framed = detector(images, "detector").detector
     return detector.image_maps(framed).numpy().astype(np.float16)

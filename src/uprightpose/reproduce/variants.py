@@ -21,7 +21,7 @@ from uprightpose.reproduce.study import (
     choose,
     read_maps,
 )
-from uprightpose.reproduce.turned_maps import turn_points
+from uprightpose.scout import sureness, turn_points
 from uprightpose.skeletons import LSP
 
 SECOND = 0.2
@@ -157,9 +157,7 @@ class Chooser:
 
 def confidence(study: Study, copy: str) -> Float[ndarray, " n"]:
     """Return the mean peak of the scout's maps of torso, neck and head."""
-    joints = [*LSP.torso, *LSP.neck, LSP.joints.index("head_top")]
-    sure: ndarray = study.scouted(copy).scores[:, joints].mean(axis=1).clip(0.01, 0.99)
-    return sure
+    return sureness(study.scouted(copy).scores, LSP).clip(0.01, 0.99)
 
 
 def alone(

@@ -1,0 +1,185 @@
+"""Scout: which way a body points, from a small look at it, so that a detector sees it upright.
+
+Nearly all detectors learned people who stand. Turned upright first, anybody looks like that to
+them. The scout is a small detector of its own that learned people over the full circle; the axis
+through its torso, neck and head tells the turn.
+"""
+
+from typing import NamedTuple, final
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from numpy import ndarray
+
+from uprightpose.data.images import MEAN_COLOR
+from uprightpose.frames import turn_matrices
+from uprightpose.model import PoseNet
+from uprightpose.score_maps import decode
+from uprightpose.skeletons import Skeleton
+
+NEAR = float(np.radians(20))
+"""Bodies this near to upright are left as they are: detectors know them."""
+
+PLACES = (1.0, 1.0, -1.0, -1.0, 1.2, 2.0)
+"""Along the axis from the torso's center up, in half torso lengths: shoulders, hips, neck, head."""
+
+BATCH = 32
+"""People at a time."""
+
+
+class Sighting(NamedTuple):
+    """What a scout says of some people.
+
+    Attributes:
+        angle: ``(n,)`` radians in (-pi, pi], the turn that brings each body upright, positive
+            clockwise (:func:`uprightpose.metrics.body_angle`).
+        sure: ``(n,)`` mean peak of the maps of torso, neck and head, 0 to 1.
+    """
+
+    angle: Float[ndarray, " n"]
+    sure: Float[ndarray, " n"]
+
+    @property
+    def turns(self) -> Float[ndarray, " n"]:
+        """The angles, 0 for bodies nearer than :data:`NEAR` to upright."""
+        return np.where(np.abs(self.angle) < NEAR, 0.0, self.angle)
+
+
+@final
+class Scout:
+    """A small detector that tells body angles.
+
+    Args:
+        model: a detector of joints, torso, neck and head among them; in evaluation mode.
+        size: side of the pictures that it was trained on; larger ones are averaged down to it.
+
+    Example:
+        Any detector of upright people, on square crops of people (RGB, uint8)::
+
+            scout = uprightpose.load_scout()
+            turns = scout(crops).turns
+            joints = detect(turn_crops(crops, turns))  # yours: crops -> (n, k, 2) pixels
+            joints = turn_points(joints, -turns, crops.shape[1])
+    """
+
+    def __init__(self, model: PoseNet, size: int) -> None:
+        """Keep the network."""
+        self.model = model.to(memory_format=torch.channels_last).eval()
+        self.size = size
+
+    @torch.inference_mode()
+    def __call__(self, crops: UInt8[ndarray, "n s s 3"]) -> Sighting:
+        """Look at people.
+
+        Args:
+            crops: RGB, one person each.
+        """
+        device = next(self.model.parameters()).device
+        joints, scores = [], []
+        for start in range(0, len(crops), BATCH):
+            images = torch.from_numpy(crops[start : start + BATCH]).to(device).permute(0, 3, 1, 2)
+            small = average_down(images.float(), self.size)
+            framed = self.model(small.contiguous(memory_format=torch.channels_last), "detector")
+            found = decode(framed.detector.maps[:, : len(framed.detector.joints)])
+            joints.append(found.joints.double().cpu().numpy())
+            scores.append(found.scores.double().cpu().numpy())
+        if not joints:
+            return Sighting(np.zeros(0), np.zeros(0))
+        skeleton = self.model.skeleton
+        every, peaks = np.concatenate(joints), np.concatenate(scores)
+        return Sighting(weighted_axis(every, peaks, skeleton), sureness(peaks, skeleton))
+
+
+def average_down(
+    images: Float[torch.Tensor, "b c s s"], size: int
+) -> Float[torch.Tensor, "b c _ _"]:
+    """Average square pictures down to a smaller side; one of that side stays as it is."""
+    if images.shape[-1] == size:
+        return images
+    return torch.nn.functional.interpolate(images, (size, size), mode="area")
+
+
+def weighted_axis(
+    joints: Float[ndarray, "n k 2"], scores: Float[ndarray, "n k"], skeleton: Skeleton
+) -> Float[ndarray, " n"]:
+    """Return the angle of the line through torso, neck and head, weighted by their scores.
+
+    Each joint's place along the axis is known roughly (:data:`PLACES`), so that the axis is the
+    weighted regression of positions on places: one wrong joint turns it less than it turns the
+    paper's line from four joints to one (SPEC 6.3c).
+
+    Args:
+        joints: any pixels or cells.
+        scores: peaks of their maps.
+        skeleton: has a single neck, and ``head_top``.
+    """
+    axis = axis_joints(skeleton)
+    places = np.array(PLACES)
+    points, weight = joints[:, axis], np.maximum(scores[:, axis], 1e-3)
+    share = weight / weight.sum(axis=1, keepdims=True)
+    middle_place = (share * places).sum(axis=1, keepdims=True)
+    middle_point = (share[..., None] * points).sum(axis=1, keepdims=True)
+    leaned = share * (places - middle_place)
+    up = (leaned[..., None] * (points - middle_point)).sum(axis=1)
+    angle: ndarray = np.arctan2(0.0 - up[:, 0], 0.0 - up[:, 1])
+    return angle
+
+
+def sureness(scores: Float[ndarray, "n k"], skeleton: Skeleton) -> Float[ndarray, " n"]:
+    """Return the mean peak of the maps of torso, neck and head."""
+    mean: ndarray = scores[:, axis_joints(skeleton)].mean(axis=1)
+    return mean
+
+
+def axis_joints(skeleton: Skeleton) -> list[int]:
+    """Return torso, neck and head, in the order of :data:`PLACES`."""
+    return [*skeleton.torso, *skeleton.neck, skeleton.joints.index("head_top")]
+
+
+def turn_crops(
+    crops: UInt8[ndarray, "n s s 3"], turns: Float[ndarray, " n"]
+) -> UInt8[ndarray, "n s s 3"]:
+    """Turn square pictures about their middle; what comes in from outside is the mean color.
+
+    Where the picture itself is at hand, cut it again by :func:`uprightpose.frames.turn_matrices`
+    instead: that resamples once, and shows what lies beside the crop.
+
+    Args:
+        crops: RGB.
+        turns: radians, positive clockwise.
+    """
+    import cv2
+
+    size = crops.shape[1]
+    turned = crops.copy()
+    matrices = turn_matrices(np.tile(np.eye(2, 3), (len(crops), 1, 1)), turns, size)
+    for at in np.flatnonzero(turns):
+        turned[at] = cv2.warpAffine(
+            crops[at],
+            matrices[at],
+            (size, size),
+            flags=cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_CONSTANT,
+            borderValue=MEAN_COLOR,
+        )
+    return turned
+
+
+def turn_points(
+    points: Float[ndarray, "n k 2"], turns: Float[ndarray, " n"], size: int
+) -> Float[ndarray, "n k 2"]:
+    """Move pixels of squares to where they lie when each square is turned; ``-turns`` undoes it.
+
+    Args:
+        points: pixels of the squares; NaN stays NaN.
+        turns: radians, positive clockwise.
+        size: side of the squares.
+
+    Example:
+        >>> turn_points(np.array([[[0.0, 0.0]]]), np.array([np.pi / 2]), 4).round(6) + 0.0
+        array([[[3., 0.]]])
+    """
+    matrices = turn_matrices(np.tile(np.eye(2, 3), (len(turns), 1, 1)), turns, size)
+    moved: ndarray = points @ matrices[:, :, :2].swapaxes(1, 2) + matrices[:, None, :, 2]
+    return moved
