@@ -174,6 +174,7 @@ def test_what_trains_has_a_number_of_runs_of_its_own(
     for module, function, stand_in in (
         ("normalization", "reproduce_normalization", study),
         ("rivals", "reproduce_rivals", study),
+        ("simulated_people", "read_poses", lambda _: None),
         ("simulation", "reproduce_simulation", other),
         ("experiment", "reproduce_table", other),
     ):
