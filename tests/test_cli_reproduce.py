@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import h5py
@@ -178,7 +179,7 @@ def test_what_trains_has_a_number_of_runs_of_its_own(
         ("simulation", "reproduce_simulation", other),
         ("experiment", "reproduce_table", other),
     ):
-        monkeypatch.setattr(f"uprightpose.reproduce.{module}.{function}", stand_in)
+        monkeypatch.setattr(import_module(f"uprightpose.reproduce.{module}"), function, stand_in)
     run(capsys, name, "--data", data, "--out", tmp_path, "--times", "0.5", *argv)
     assert (seen["seeds"], seen["draws"]) == (seeds, 10000)
     assert seen.get("steps", 1200) == 1200  # half of them

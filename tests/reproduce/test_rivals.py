@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from uprightpose.reproduce import normalization, rivals
+from uprightpose.reproduce import normalization, rivals, turned_maps
 from uprightpose.reproduce import study as studies
 from uprightpose.reproduce.normalization import reproduce_normalization
 from uprightpose.reproduce.report import write_report
 from uprightpose.reproduce.rivals import reproduce_rivals
 from uprightpose.reproduce.study import Study
+from uprightpose.train import on_maps
 
 DRAWS = 2
 
@@ -67,8 +68,8 @@ def test_what_is_there_is_not_made_again(
         raise AssertionError("made again")
 
     monkeypatch.setattr(studies, "_train", never)
-    monkeypatch.setattr("uprightpose.train.on_maps.tqdm", never)
-    monkeypatch.setattr("uprightpose.reproduce.turned_maps.tqdm", never)
+    monkeypatch.setattr(on_maps, "tqdm", never)
+    monkeypatch.setattr(turned_maps, "tqdm", never)
     again = Study(study.data, study.out, study.plan, threads=1)
     report = reproduce_normalization(again, DRAWS)
     before = json.loads((pages / "normalization.json").read_text())
