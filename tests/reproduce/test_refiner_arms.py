@@ -86,6 +86,11 @@ class TestAngles:
         for part in (body, *parts):
             assert (part.rotation.angle == 0).all()
 
+    @pytest.mark.parametrize("turned", [True, False])
+    def test_every_part_is_turned_or_none(self, turned: bool) -> None:
+        body, limbs = build_refiners(SIZE, normalize=turned)
+        assert (body.normalize, limbs.normalize, limbs.upright) == (turned,) * 3
+
     def test_the_given_angle_is_used_about_the_center_that_maps_show(
         self, people: LabeledMaps
     ) -> None:
