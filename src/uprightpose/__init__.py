@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from uprightpose.predict import Predictor, load, load_scout
     from uprightpose.refine import BodyRefiner, FramedMaps, LimbRefiner, RefinementNet
     from uprightpose.score_maps import decode, encode_disks, encode_gaussians
-    from uprightpose.scout import Scout, turn_crops, turn_points
+    from uprightpose.scout import Scout, look_upright, turn_crops, turn_points
     from uprightpose.skeletons import COCO, FLIC, LSP, MPII, Limb, Skeleton
 
     __version__: str
@@ -53,6 +53,7 @@ __all__ = [
     "limb_rotation",
     "load",
     "load_scout",
+    "look_upright",
     "rotate_joints",
     "rotate_maps",
     "turn_crops",
@@ -68,7 +69,7 @@ _NAMES = {
     "predict": "Predictor load load_scout",
     "refine": "BodyRefiner FramedMaps LimbRefiner RefinementNet",
     "score_maps": "decode encode_disks encode_gaussians",
-    "scout": "Scout turn_crops turn_points",
+    "scout": "Scout look_upright turn_crops turn_points",
     "skeletons": "COCO FLIC LSP MPII Limb Skeleton",
 }
 _HOMES = {name: module for module, names in _NAMES.items() for name in names.split()}

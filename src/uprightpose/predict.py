@@ -20,10 +20,10 @@ from uprightpose.inference import Network, Options
 from uprightpose.model import STAGES, PoseNet
 from uprightpose.pipeline import Pipeline
 from uprightpose.score_maps import Decoded
-from uprightpose.scout import Scout
+from uprightpose.scout import Scout, take_looks, weighted_axis
 from uprightpose.shipped_models import SHIPPED
 from uprightpose.skeletons import Skeleton
-from uprightpose.views import Request, Seen, View, gather, pair, people_of, read_view, turn_view
+from uprightpose.views import Request, Seen, View, cut_turned, gather, pair, people_of, read_view
 from uprightpose.weights import load_weights
 
 
@@ -249,11 +249,10 @@ class Predictor:
         self, views: Sequence[View | InputError], stages: Sequence[str]
     ) -> list[Seen | InputError]:
         """Run the network on the people of several pictures at once."""
-        views = self._upright(views)
-        crops = [view.crops for view in views if isinstance(view, View)]
+        there = [view for view in views if isinstance(view, View)]
         found: dict[str, Decoded] = {}
-        if sum(map(len, crops)):
-            found = self.network(np.concatenate(crops), stages)
+        if sum(len(view.crops) for view in there):
+            found = self._look(there, stages)
         seen: list[Seen | InputError] = []
         start = 0
         for view in views:
@@ -264,20 +263,30 @@ class Predictor:
             seen.append(Seen(view.image, {s: self._people(view, found, s, own) for s in stages}))
         return seen
 
-    def _upright(self, views: Sequence[View | InputError]) -> Sequence[View | InputError]:
-        """Turn everybody upright, where a scout says which way that is."""
-        crops = [view.crops for view in views if isinstance(view, View)]
-        if self.scout is None or not sum(map(len, crops)):
-            return views
-        turns = self.scout(np.concatenate(crops)).turns
-        upright: list[View | InputError] = []
-        start = 0
-        for view in views:
-            if isinstance(view, View):
-                own = slice(start, start := start + len(view.crops))
-                view = turn_view(view, turns[own])
-            upright.append(view)
-        return upright
+    def _look(self, views: Sequence[View], stages: Sequence[str]) -> dict[str, Decoded]:
+        """Run the network on everybody, turned upright where a scout says which way that is.
+
+        Leaves each view with the matrices of the looks that are believed.
+        """
+        crops = np.concatenate([view.crops for view in views])
+        if self.scout is None:
+            return self.network(crops, stages)
+        people = [(view, at) for view in views for at in range(len(view.crops))]
+        looks: list[tuple[ndarray, ndarray, dict[str, Decoded]]] = []
+
+        def see(places: ndarray, turns: ndarray) -> tuple[ndarray, ndarray]:
+            chosen = [(*people[place], turn) for place, turn in zip(places, turns, strict=True)]
+            cuts = [cut_turned(view, at, turn)[1] for view, at, turn in chosen]
+            looks.append((places, turns, self.network(np.stack(cuts), stages)))
+            last = looks[-1][2][stages[-1]]
+            scores = last.scores.double().numpy()
+            left = weighted_axis(last.joints.double().numpy(), scores, self.skeleton)
+            return scores.mean(axis=1), left
+
+        turns = take_looks(self.scout(crops).turns, see)
+        for (view, at), turn in zip(people, turns.tolist(), strict=True):
+            view.matrices[at] = cut_turned(view, at, turn)[0]
+        return {stage: _believed(looks, stage, turns) for stage in stages}
 
     def _people(
         self, view: View, found: dict[str, Decoded], stage: str, own: slice
@@ -286,6 +295,18 @@ class Predictor:
             return []
         decoded = Decoded(found[stage].joints[own], found[stage].scores[own])
         return people_of(view, decoded, self.model.stride, self.skeleton)
+
+
+def _believed(
+    looks: Sequence[tuple[ndarray, ndarray, dict[str, Decoded]]], stage: str, turns: ndarray
+) -> Decoded:
+    """Return a stage's joints of each person from the look at its final turn."""
+    joints, scores = (part.clone() for part in looks[0][2][stage])
+    for places, seen, found in looks[1:]:
+        rows = np.flatnonzero(seen == turns[places])
+        joints[places[rows]] = found[stage].joints[rows]
+        scores[places[rows]] = found[stage].scores[rows]
+    return Decoded(joints, scores)
 
 
 def choose_device(device: str | torch.device | None) -> torch.device:

@@ -5,6 +5,7 @@ them. The scout is a small detector of its own that learned people over the full
 through its torso, neck and head tells the turn.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple, final
 
 import numpy as np
@@ -20,6 +21,14 @@ from uprightpose.skeletons import Skeleton
 
 NEAR = float(np.radians(20))
 """Bodies this near to upright are left as they are: detectors know them."""
+
+LEFT = float(np.radians(15))
+"""A body that a detector still sees at least so far from upright is turned on."""
+
+WEAK = 0.45
+"""Mean peak of a person's score maps below which another look is taken. Chosen, as the order of
+looks was, on people whom the detector of ``uprightpose reproduce rivals`` was not trained on: of
+LSP's, 16 % of a further look each, +1.8 PCK."""
 
 PLACES = (1.0, 1.0, -1.0, -1.0, 1.2, 2.0)
 """Along the axis from the torso's center up, in half torso lengths: shoulders, hips, neck, head."""
@@ -58,9 +67,8 @@ class Scout:
         Any detector of upright people, on square crops of people (RGB, uint8)::
 
             scout = uprightpose.load_scout()
-            turns = scout(crops).turns
-            joints = detect(turn_crops(crops, turns))  # yours: crops -> (n, k, 2) pixels
-            joints = turn_points(joints, -turns, crops.shape[1])
+            found = uprightpose.look_upright(crops, detect, scout)  # your detect: crops -> joints,
+            joints = found.joints                                   # scores; called once or twice
     """
 
     def __init__(self, model: PoseNet, size: int) -> None:
@@ -89,6 +97,85 @@ class Scout:
         skeleton = self.model.skeleton
         every, peaks = np.concatenate(joints), np.concatenate(scores)
         return Sighting(weighted_axis(every, peaks, skeleton), sureness(peaks, skeleton))
+
+
+class Looked(NamedTuple):
+    """What a detector finds of people who were turned for it.
+
+    Attributes:
+        joints: ``(n, k, 2)`` pixels of the crops as they came.
+        scores: ``(n, k)``.
+        turns: ``(n,)`` radians, of the look that is believed.
+        passes: how often the detector saw a person, on average.
+    """
+
+    joints: Float[ndarray, "n k 2"]
+    scores: Float[ndarray, "n k"]
+    turns: Float[ndarray, " n"]
+    passes: float
+
+
+Detect = Callable[[ndarray], tuple[ndarray, ndarray]]
+"""Crops ``(m, s, s, 3)`` -> joints ``(m, k, 2)`` in their pixels and scores ``(m, k)``, 0 to 1."""
+
+See = Callable[[ndarray, ndarray], tuple[ndarray, ndarray]]
+"""Places of people and turns in radians -> mean peak and what is still left to turn, of each."""
+
+
+def look_upright(
+    crops: UInt8[ndarray, "n s s 3"], detect: Detect, scout: Scout, *, weak: float = WEAK
+) -> Looked:
+    """Let a detector of upright people see everybody upright.
+
+    Everyone is turned as the scout says. Where the detector's maps are weak then, it sees the
+    person as is, and turned further by what it still sees of a turn; the look with the highest
+    mean score is believed.
+
+    Args:
+        crops: RGB, one person each.
+        detect: of joints in the scout's order.
+        scout: says which way bodies point.
+        weak: mean score below which another look is taken; 0 looks once at everyone.
+    """
+    size, skeleton = crops.shape[1], scout.model.skeleton
+    looks: list[tuple[ndarray, ndarray, ndarray, ndarray]] = []
+
+    def see(places: ndarray, turns: ndarray) -> tuple[ndarray, ndarray]:
+        joints, scores = detect(turn_crops(crops[places], turns))
+        looks.append((places, turns, turn_points(joints, -turns, size), scores))
+        return scores.mean(axis=1), weighted_axis(joints, scores, skeleton)
+
+    turns = take_looks(scout(crops).turns, see, weak=weak)
+    _, _, joints, scores = (part.copy() for part in looks[0])
+    for places, seen, found, peaks in looks[1:]:
+        believed = seen == turns[places]
+        joints[places[believed]], scores[places[believed]] = found[believed], peaks[believed]
+    passes = sum(len(places) for places, *_ in looks) / max(1, len(crops))
+    return Looked(joints, scores, turns, passes)
+
+
+def take_looks(
+    first: Float[ndarray, " n"], see: See, *, weak: float = WEAK
+) -> Float[ndarray, " n"]:
+    """Look at people until a look is good enough, and return the turns of the best looks.
+
+    Args:
+        first: radians, the scout's turns.
+        see: looks at some people and remembers what it saw.
+        weak: mean peak below which the next look is taken.
+    """
+    if not len(first):
+        return first
+    best, left = see(np.arange(len(first)), first)
+    turns = first.copy()
+    for proposed in (np.zeros(len(first)), first + np.where(np.abs(left) > LEFT, left, 0.0)):
+        again = np.flatnonzero((best < weak) & (proposed != first))
+        if len(again):
+            peaks, _ = see(again, proposed[again])
+            better = again[peaks > best[again]]
+            turns[better] = proposed[better]
+            best[again] = np.maximum(best[again], peaks)
+    return turns
 
 
 def average_down(

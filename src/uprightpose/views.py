@@ -121,21 +121,24 @@ def read_view(
     return View(picture, people, matrices, crops)
 
 
-def turn_view(view: View, turns: Float[ndarray, " n"]) -> View:
-    """Return the same people, each cut out of the picture again and turned.
+def cut_turned(
+    view: View, at: int, turn: float
+) -> tuple[Float[ndarray, "2 3"], UInt8[ndarray, "s s 3"]]:
+    """Cut one person out of its picture again, turned, by one resampling.
 
     Args:
         view: the picture.
-        turns: radians, positive clockwise; who is not turned is not cut again.
+        at: place of the person.
+        turn: radians, positive clockwise; the crop as it is for 0.
+
+    Returns:
+        The map from image pixels to the crop's, and the crop.
     """
-    if not turns.any():
-        return view
+    if not turn:
+        return view.matrices[at], view.crops[at]
     size = view.crops.shape[1]
-    matrices = list(turn_matrices(np.stack(view.matrices), turns, size))
-    crops = view.crops.copy()
-    for at in np.flatnonzero(turns):
-        crops[at] = crop_image(view.image, matrices[at], size)
-    return View(view.image, view.boxes, matrices, crops)
+    matrix = turn_matrices(view.matrices[at][None], np.array([turn]), size)[0]
+    return matrix, crop_image(view.image, matrix, size)
 
 
 def people_of(view: View, found: Decoded, stride: int, skeleton: Skeleton) -> list[Person]:

@@ -42,10 +42,10 @@ class Size:
     kernels: tuple[int, ...] = (9, 15, 15)
     canvas: float = 1.25
     limb_canvas: float = 0.875
-    body_steps: int = 700
-    limbs_steps: int = 300
+    body_steps: int = 500
+    limbs_steps: int = 250
     batch: int = 32
-    rate: float = 2e-3
+    rate: float = 1e-3
     sigma: float = 1.5
 
 

@@ -19,8 +19,6 @@ from uprightpose.reproduce.study_page import Comparison, Pair
 from uprightpose.reproduce.timing import time_parts
 from uprightpose.reproduce.variants import (
     LOOKS,
-    SECOND,
-    THIRD,
     Chooser,
     Variant,
     alone,
@@ -28,6 +26,7 @@ from uprightpose.reproduce.variants import (
     mean_of_quarters,
     refined_looks,
 )
+from uprightpose.scout import NEAR, WEAK
 
 DETECTOR = "detector, within 30 degrees"
 OWN = "picture uprighted by the detector's own angle, detected again"
@@ -35,7 +34,7 @@ BEST = "best of 4 turns"
 MEAN = "mean of 4 turns"
 CIRCLE = "detector trained over the full circle"
 FIRST = "picture uprighted by the scout's angle"
-LOOKED = "uprighted, the unsure looked at twice"
+LOOKED = "uprighted, weak ones looked at again"
 PLAIN = f"{LOOKED}, refined without normalization"
 BODY = f"{LOOKED}, body refined"
 RECOMMENDED = f"{LOOKED}, body and limbs refined"
@@ -137,7 +136,7 @@ def _angles(study: Study, chooser: Chooser) -> str:
     for copy in COPIES:
         truth = study.angles("true", copy)
         looks = chooser.looks(copy)
-        picked = np.nan_to_num(np.stack([study.angles(name, copy) for name in LOOKS], axis=1))
+        picked = np.stack([study.angles(name, copy) for name in LOOKS], axis=1)
         best = picked[np.arange(len(truth)), looks.choice]
         named = {name: study.angles(name, copy) for name in ANGLES}
         for name, angle in {**named, "credible look": best}.items():
@@ -183,9 +182,11 @@ def _facts(study: Study, milliseconds: dict[str, float]) -> dict[str, str]:
         "reference length": "left shoulder - right hip; threshold 0.2, included",
         "detector": f"compact, ResNet-18 trunk, 128 pixels, {plan.detector_steps} steps of 32; "
         f"circle: {plan.circle_steps} more",
-        "scout": f"compact, 64 pixels, {plan.scout_steps} steps of 48 over the full circle; of "
-        f"{SECOND:.0%} of held-out people it is less sure than of those who are looked at once, "
-        f"of {THIRD:.0%} so unsure that they are looked at three times",
+        "scout": f"compact, 64 pixels, {plan.scout_steps} steps of 48 over the full circle; bodies "
+        f"nearer than {np.degrees(NEAR):.0f} degrees to upright are not turned",
+        "looks": f"where the maps' mean peak is below {WEAK} (chosen on held-out people) the "
+        "picture as it is, and then a turn corrected by the detector's own maps, are looked at, "
+        "too; the highest mean peak is believed",
         "posterior": f"angle net, 64 pixels, {plan.angle_steps} steps of 48",
         "refiners": f"width {size.width}, kernels {size.kernels}, {count_refiners(refiners)} "
         f"parameters, {size.body_steps} + {size.limbs_steps} steps of {size.batch} on "

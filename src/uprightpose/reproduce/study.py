@@ -42,7 +42,7 @@ from uprightpose.reproduce.turned_maps import (
     make_maps,
 )
 from uprightpose.score_maps import decode
-from uprightpose.scout import NEAR, turn_points, weighted_axis
+from uprightpose.scout import LEFT, NEAR, turn_points, weighted_axis
 from uprightpose.skeletons import LSP
 from uprightpose.train.on_maps import LabeledMaps
 from uprightpose.train.people import held_out
@@ -288,7 +288,8 @@ class Study:
                 they are (NaN where these say nothing); ``"axis"``, of all torso joints, neck and
                 head in these maps (SPEC 6.3); ``"posterior"``, the likeliest of the angle net;
                 ``"scout"``, the axis in the scout's maps; ``"first"``, the same, but 0 below
-                :data:`NEAR`; ``"second"``, the scout's turned about; or ``"true"`` (where the body
+                ``scout.NEAR``; ``"corrected"``, the first and what the detector's maps of pictures
+                turned by it still show, if more than ``scout.LEFT``; or ``"true"`` (where the body
                 angle is not known, that of :func:`~uprightpose.metrics.axis_angle`).
             copy: one of :data:`COPIES`, or ``"training"``.
             detector: whose maps.
@@ -304,8 +305,8 @@ class Study:
             case "first":
                 first = _axis(self.scouted(copy))
                 return np.where(np.abs(first) < NEAR, 0.0, first)
-            case "second":
-                return np.pi + _axis(self.scouted(copy))
+            case "corrected":
+                return self._corrected(copy, detector)
             case "maps":
                 return maps_angle(self.view(detector, copy, "zero", np.zeros(count)))
             case "axis":
@@ -314,6 +315,13 @@ class Study:
                 joints = self.training.labels()[0] if copy == "training" else self.truth[copy]
                 return axis_angle(joints, LSP)
         raise ValueError(f"expected the name of an angle, found {name!r}")
+
+    def _corrected(self, copy: str, detector: str) -> Float[ndarray, " n"]:
+        first = self.angles("first", copy)
+        few = len(self.training) // self.plan.rounds if copy == "training" else len(first)
+        left = np.zeros(len(first))
+        left[:few] = _axis(read_maps(self.view(detector, copy, "first", first)[:few]))
+        return first + np.where(np.abs(left) > LEFT, left, 0.0)
 
     def labeled(self, detector: str, name: str) -> LabeledMaps:
         """Return what refiners learn from: maps of turned training pictures, joints likewise."""

@@ -21,17 +21,11 @@ from uprightpose.reproduce.study import (
     choose,
     read_maps,
 )
-from uprightpose.scout import sureness, turn_points
-from uprightpose.skeletons import LSP
+from uprightpose.scout import WEAK, turn_points
 
-SECOND = 0.2
-"""Share of held-out people who get a second look: turned about."""
-
-THIRD = 0.05
-"""Share of held-out people who get a third look: as they are."""
-
-LOOKS = ("first", "second", "zero")
-"""Angles from which a person may be looked at, see :meth:`Study.angles`."""
+LOOKS = ("first", "zero", "corrected")
+"""Angles from which a person is looked at, in this order (:meth:`Study.angles`): the scout's; none;
+the scout's and what the detector still sees of it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,11 +77,7 @@ class Looks:
 
 
 class Chooser:
-    """Chooses between looks at a person; calibrated on held-out training people.
-
-    Everyone is looked at from the scout's angle; those of whom the scout is least sure also turned
-    about, and the least sure of them as they are. Of several looks that of the highest calibrated
-    probability is believed.
+    """Takes looks at a person until one is good enough, and believes the best.
 
     Args:
         study: that makes what is needed.
@@ -95,35 +85,26 @@ class Chooser:
     """
 
     def __init__(self, study: Study, detector: str) -> None:
-        """Calibrate nothing yet."""
+        """Look at nobody yet."""
         self.study, self.detector = study, detector
         self._looks: dict[str, Looks] = {}
 
     @cached_property
-    def limits(self) -> tuple[float, float]:
-        """Confidences of the scout below which a second and a third look are taken."""
-        people = len(self.study.training) // self.study.plan.rounds
-        sure = confidence(self.study, "training")[:people]
-        return float(np.quantile(sure, SECOND)), float(np.quantile(sure, THIRD))
-
-    @cached_property
     def credibility(self) -> Credibility:
-        """Fitted to the first two looks at the first augmentation of everyone held out."""
+        """Fitted to all looks at the first augmentation of everyone held out."""
         study = self.study
         people = len(study.training) // study.plan.rounds
         truth = study.angles("true", "training")[:people]
-        sure = confidence(study, "training")[:people]
-        peaks, priors, right = [], [], []
-        for name, prior in (("first", sure), ("second", 1 - sure)):
-            angle = study.angles(name, "training")
-            only = people if name == "second" else None  # of the first all are there
+        peaks, right = [], []
+        for name in LOOKS:
+            angle = study.angles(name, "training", self.detector)
+            only = None if name == "first" else people  # of the first all are there
             maps = study.view(self.detector, "training", name, angle, only)[:people]
             errors = angle_errors(angle[:people], truth)
             known = np.isfinite(errors)
             peaks.append(read_maps(maps).scores.mean(axis=1)[known])
-            priors.append(prior[known])
             right.append(errors[known] < RIGHT)
-        return fit_credibility(*map(np.concatenate, (peaks, priors, right)))
+        return fit_credibility(np.concatenate(peaks), np.concatenate(right))
 
     def looks(self, copy: str) -> Looks:
         """Return the looks at a copy's people; made once, then kept."""
@@ -133,21 +114,19 @@ class Chooser:
 
     def _looked(self, copy: str) -> Looks:
         study = self.study
+        angles = np.stack([study.angles(name, copy, self.detector) for name in LOOKS], axis=1)
         found = tuple(study.seen(self.detector, copy, name) for name in LOOKS)
-        sure = confidence(study, copy)
-        second, third = self.limits
-        seen = np.stack([np.ones(len(sure), bool), sure < second, sure < third], axis=1)
-        prior = np.stack([sure, 1 - sure, (1 - sure) / 2], axis=1)
         peaks = np.stack([one.scores.mean(axis=1) for one in found], axis=1)
-        probability = np.stack(
-            [self.credibility(peaks[:, at], prior[:, at]) for at in range(3)], axis=1
+        new = np.stack(
+            [np.full(len(angles), True), angles[:, 0] != 0, angles[:, 2] != angles[:, 0]]
         )
-        return Looks(found, seen, np.where(seen, probability, 0.0))  # type: ignore[arg-type]
+        seen = taken(peaks, new.T)
+        return Looks(found, seen, np.where(seen, self.credibility(peaks), 0.0))  # type: ignore[arg-type]
 
     def maps(self, copy: str) -> tuple[ndarray, Float[ndarray, " n"]]:
         """Return the maps of the believed looks, and by how much their pictures are turned."""
         study, choice = self.study, self.looks(copy).choice
-        angles = np.nan_to_num(np.stack([study.angles(name, copy) for name in LOOKS], axis=1))
+        angles = np.stack([study.angles(name, copy, self.detector) for name in LOOKS], axis=1)
         views = [
             study.view(self.detector, copy, name, angles[:, at]) for at, name in enumerate(LOOKS)
         ]
@@ -155,9 +134,23 @@ class Chooser:
         return maps, angles[np.arange(len(choice)), choice]
 
 
-def confidence(study: Study, copy: str) -> Float[ndarray, " n"]:
-    """Return the mean peak of the scout's maps of torso, neck and head."""
-    return sureness(study.scouted(copy).scores, LSP).clip(0.01, 0.99)
+def taken(peaks: Float[ndarray, "n o"], new: Bool[ndarray, "n o"]) -> Bool[ndarray, "n o"]:
+    """Return which looks are taken: each new one while no peak so far reaches ``scout.WEAK``.
+
+    Args:
+        peaks: mean peak of the maps of each look, in their order.
+        new: whether a look would show anything that an earlier one does not; the first does.
+
+    Example:
+        >>> taken(np.array([[0.3, 0.6, 0.2], [0.5, 0.6, 0.2]]), np.full((2, 3), True)).tolist()
+        [[True, True, False], [True, False, False]]
+    """
+    seen = np.zeros_like(new)
+    best = np.full(len(peaks), -np.inf)
+    for look in range(peaks.shape[1]):
+        seen[:, look] = new[:, look] & (best < WEAK)
+        best = np.where(seen[:, look], np.maximum(best, peaks[:, look]), best)
+    return seen
 
 
 def alone(
