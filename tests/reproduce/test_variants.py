@@ -16,7 +16,6 @@ from uprightpose.reproduce.variants import (
     Looks,
     alone,
     best_of_quarters,
-    confidence,
     mean_of_quarters,
     refined,
 )
@@ -101,50 +100,56 @@ class TestAlone:
 
 
 class TestLooks:
-    """'The unsure are looked at twice'; of several looks the most probable is believed."""
+    """'The weak are looked at again'; of several looks the most probable is believed."""
 
-    SURE = np.array([0.9, 0.3, 0.2, 0.05, 0.8])
+    ANGLES = (
+        np.array([0.5, 0.5, 0.0, 0.5, 0.5]),
+        np.zeros(PEOPLE),
+        np.array([0.5, 0.9, 0.8, 0.5, 0.9]),
+    )
+    PEAKS = np.array(
+        [[0.9, 0.2, 0.3], [0.2, 0.3, 0.6], [0.2, 0.9, 0.4], [0.3, 0.2, 0.9], [0.2, 0.7, 0.9]]
+    )
 
     @pytest.fixture
     def chooser(self, monkeypatch: pytest.MonkeyPatch) -> Chooser:
         found = {
-            name: Found(JOINTS + at, np.full((PEOPLE, 14), peak))
-            for at, (name, peak) in enumerate(zip(LOOKS, (0.3, 0.9, 0.5), strict=True))
+            name: Found(JOINTS + at, np.tile(self.PEAKS[:, [at]], (1, 14)))
+            for at, name in enumerate(LOOKS)
         }
-        angles = {"first": np.full(PEOPLE, 0.5), "second": np.full(PEOPLE, 3.6)}
         study = study_of(
             seen=lambda _detector, _copy, name: found[name],
-            scouted=lambda _: Found(JOINTS, np.tile(self.SURE[:, None], (1, 14))),
-            angles=lambda name, _: angles.get(name, np.full(PEOPLE, np.nan)),
+            angles=lambda name, *_: self.ANGLES[LOOKS.index(name)],
             view=lambda _detector, _copy, name, _angle: np.full(
                 (PEOPLE, 15, 2, 3), LOOKS.index(name), np.float16
             ),
         )
         chooser = Chooser(study, "upright")
-        monkeypatch.setitem(vars(chooser), "limits", (0.5, 0.1))
-        monkeypatch.setitem(vars(chooser), "credibility", Credibility((9.0, 1.0, -5.0)))
+        monkeypatch.setitem(vars(chooser), "credibility", Credibility(9.0, -5.0))
         return chooser
 
     def test_who_is_looked_at_again(self, chooser: Chooser) -> None:
+        """Only while all looks are weak, and only if another would show anything new."""
         looks = chooser.looks("natural")
-        assert looks.seen.sum(axis=1).tolist() == [1, 2, 2, 3, 1]
-        assert looks.passes == pytest.approx(9 / 5)
+        assert looks.seen.astype(int).tolist() == [
+            [1, 0, 0],
+            [1, 1, 1],
+            [1, 0, 1],
+            [1, 1, 0],
+            [1, 1, 0],
+        ]
+        assert looks.passes == pytest.approx(10 / 5)
         assert ((looks.probability > 0) == looks.seen).all()
 
     def test_only_what_was_seen_is_believed(self, chooser: Chooser) -> None:
         looks = chooser.looks("natural")
-        assert looks.choice.tolist() == [0, 1, 1, 1, 0]  # the second's maps are better
-        assert np.allclose((looks.best.joints - JOINTS).mean(axis=(1, 2)), [0, 1, 1, 1, 0])
+        assert looks.choice.tolist() == [0, 2, 2, 0, 1]
+        assert np.allclose((looks.best.joints - JOINTS).mean(axis=(1, 2)), [0, 2, 2, 0, 1])
 
     def test_maps_and_angles_are_those_of_the_believed(self, chooser: Chooser) -> None:
         maps, angle = chooser.maps("natural")
-        assert maps[:, 0, 0, 0].tolist() == [0, 1, 1, 1, 0]
-        assert angle.tolist() == [0.5, 3.6, 3.6, 3.6, 0.5]
-
-    def test_confidence_is_never_certain(self) -> None:
-        scores = np.repeat([[0.0], [0.4], [1.0]], 14, axis=1)
-        study = study_of(scouted=lambda _: Found(np.zeros((3, 14, 2)), scores))
-        assert confidence(study, "natural").tolist() == pytest.approx([0.01, 0.4, 0.99])
+        assert maps[:, 0, 0, 0].tolist() == [0, 2, 2, 0, 1]
+        assert angle.tolist() == [0.5, 0.9, 0.8, 0.5, 0.0]
 
     def test_a_probability_of_looks(self) -> None:
         one = Found(JOINTS, np.ones((PEOPLE, 14)))
