@@ -60,11 +60,30 @@ STANDING = np.array([*LEGS, *ARMS, (30, 16), (30, 6)], dtype=float)
 def stick_figures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with 12 people of LSP's layout, 64 x 60 pixels each, turned by random angles."""
     folder = tmp_path_factory.mktemp("sticks")
-    (folder / "images").mkdir()
-    random = np.random.default_rng(0)
     raw = np.zeros((3, 14, 12))
-    for person in range(12):
-        angle = random.uniform(-1, 1)
+    raw[:2] = _draw_sticks(folder, 12, 4, tilt=1, seed=0).transpose(2, 1, 0) + 1
+    scipy.io.savemat(folder / "joints.mat", {"joints": raw})
+    return folder
+
+
+@pytest.fixture(scope="session")
+def extended_sticks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with 11 people of LSPET's layout at any angle; the fourth's hips are not known."""
+    folder = tmp_path_factory.mktemp("extended")
+    raw = np.ones((14, 3, 11))
+    raw[:, :2] = _draw_sticks(folder, 11, 5, tilt=3, seed=1).transpose(1, 2, 0) + 1
+    raw[2:4, 2, 3] = 0
+    scipy.io.savemat(folder / "joints.mat", {"joints": raw})
+    return folder
+
+
+def _draw_sticks(folder: Path, people: int, digits: int, *, tilt: float, seed: int) -> np.ndarray:
+    """Draw people into ``images/`` and return their joints: (people, 14, 2), the first pixel 0."""
+    (folder / "images").mkdir()
+    random = np.random.default_rng(seed)
+    found = np.empty((people, 14, 2))
+    for person in range(people):
+        angle = random.uniform(-tilt, tilt)
         turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
         joints = (STANDING - [30, 32]) @ turn.T + [30, 32] + random.normal(0, 0.5, (14, 2))
         image = np.full((64, 60, 3), 200, np.uint8)
@@ -72,7 +91,6 @@ def stick_figures(tmp_path_factory: pytest.TempPathFactory) -> Path:
             ends = [tuple(map(int, joints[joint].round())) for joint in (a, b)]
             color = (40, 40, 220) if LSP.joints[a].startswith("left") else (220, 40, 40)
             cv2.line(image, ends[0], ends[1], color, 2)
-        cv2.imwrite(str(folder / "images" / f"im{person + 1:04d}.jpg"), image)
-        raw[:2, :, person] = joints.T + 1
-    scipy.io.savemat(folder / "joints.mat", {"joints": raw})
-    return folder
+        cv2.imwrite(str(folder / "images" / f"im{person + 1:0{digits}d}.jpg"), image)
+        found[person] = joints
+    return found

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import h5py
@@ -11,6 +12,7 @@ import pytest
 from scipy.io import savemat
 
 from uprightpose.cli import main
+from uprightpose.reproduce.report import Report
 from uprightpose.skeletons import LSP, MPII
 
 DATA = {"lsp": 1060, "lspet": 70, "mpii": 50}
@@ -142,6 +144,54 @@ def test_what_a_user_can_mend_is_said_in_a_line(capsys, tmp_path, data, monkeypa
     assert captured.out == ""
     assert captured.err.count("\n") == 1
     assert message.format(data=data) in captured.err
+
+
+@pytest.mark.parametrize(
+    ("name", "argv", "seeds"),
+    [
+        ("normalization", [], 3),
+        ("rivals", [], 3),
+        ("rivals", ["--seeds", "2"], 2),
+        ("simulation", [], 5),
+        ("simulation", ["--seeds", "1"], 1),
+        ("table1", [], 1),
+    ],
+)
+def test_what_trains_has_a_number_of_runs_of_its_own(
+    capsys, tmp_path, data, monkeypatch, name, argv, seeds
+):
+    seen = {}
+    report = Report("title", {}, (), {}, (), {})
+
+    def study(study, draws):
+        seen.update(seeds=study.plan.seeds, draws=draws, steps=study.plan.detector_steps)
+        assert (study.data, study.out) == (data, tmp_path / "study")
+        return report
+
+    def other(*_, seeds, draws, **__):
+        seen.update(seeds=seeds, draws=draws)
+        return report
+
+    for module, function, stand_in in (
+        ("normalization", "reproduce_normalization", study),
+        ("rivals", "reproduce_rivals", study),
+        ("simulated_people", "read_poses", lambda _: None),
+        ("simulation", "reproduce_simulation", other),
+        ("experiment", "reproduce_table", other),
+    ):
+        monkeypatch.setattr(import_module(f"uprightpose.reproduce.{module}"), function, stand_in)
+    run(capsys, name, "--data", data, "--out", tmp_path, "--times", "0.5", *argv)
+    assert (seen["seeds"], seen["draws"]) == (seeds, 10000)
+    assert seen.get("steps", 1200) == 1200  # half of them
+    assert (tmp_path / f"{name}.md").is_file()
+
+
+def test_help_names_every_experiment(capsys):
+    with pytest.raises(SystemExit):
+        main(["reproduce", "--help"])
+    text = capsys.readouterr().out
+    for name in ("coco", "normalization", "rivals", "simulation", "table11", "figure8"):
+        assert name in text
 
 
 def test_too_few_people_are_said_not_guessed(capsys, tmp_path, data):

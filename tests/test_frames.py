@@ -20,6 +20,7 @@ from uprightpose.frames import (
     middle,
     sampling_grids,
     shrink_matrix,
+    turn_matrices,
     whole_image_box,
 )
 
@@ -213,3 +214,41 @@ class TestSamplingGrids:
             asked = apply_affine(grid, (2 * cells + 1) / size - 1)
             pixels = apply_affine(invert_affine(matrix), cells)
             assert_allclose(asked, (2 * pixels + 1) / source - 1, atol=1e-12)
+
+
+class TestTurnMatrices:
+    """'Turned about the middle by one resampling' (SPEC 1.17): crops that are turned further."""
+
+    SIZE = 24
+
+    def given(self, count: int = 3) -> np.ndarray:
+        random = np.random.default_rng(4)
+        return np.stack(
+            [
+                crop_matrix((3, 5, 40, 31), self.SIZE, angle=angle, scale=scale, flip=bool(row % 2))
+                for row, (angle, scale) in enumerate(random.uniform(0.5, 2, (count, 2)))
+            ]
+        )
+
+    def test_the_very_crops_that_are_cut_at_the_sum_of_the_angles(self):
+        first, more = np.array([0.3, -2.0, 1.1]), np.array([1.4, 0.7, -3.0])
+        box = (3.0, 5.0, 40.0, 31.0)
+        made = turn_matrices(
+            np.stack([crop_matrix(box, self.SIZE, angle=angle) for angle in first]), more, self.SIZE
+        )
+        for row, angle in enumerate(first + more):
+            assert_allclose(made[row], crop_matrix(box, self.SIZE, angle=angle), atol=1e-12)
+
+    def test_the_middle_stays_and_positive_angles_turn_clockwise(self):
+        turned = turn_matrices(np.eye(2, 3)[None], np.array([math.pi / 2]), self.SIZE)[0]
+        center = np.array(middle((self.SIZE, self.SIZE)))
+        assert_allclose(apply_affine(turned, center), center, atol=1e-12)
+        above, right = center - np.array([0, 5]), center + np.array([5, 0])
+        assert_allclose(apply_affine(turned, above), right, atol=1e-12)
+
+    def test_the_opposite_angle_undoes_it_mirrored_or_not(self):
+        angle = np.array([0.4, 2.0, -1.0])
+        there = turn_matrices(self.given(), angle, self.SIZE)
+        assert np.abs(there - self.given()).max() > 0.1
+        assert_allclose(turn_matrices(there, -angle, self.SIZE), self.given(), atol=1e-10)
+        assert_allclose(np.linalg.det(there[:, :, :2]), np.linalg.det(self.given()[:, :, :2]))

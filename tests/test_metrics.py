@@ -12,6 +12,7 @@ from uprightpose.metrics import (
     Column,
     angle_bins,
     area_under,
+    axis_angle,
     body_angle,
     column_scores,
     normalized_distances,
@@ -204,3 +205,47 @@ class TestBodyAngle:
         bins = angle_bins(joints, LSP)
         assert list(bins) == ["0-30", "30-90", "90-180"]
         assert [np.flatnonzero(who).tolist() for who in bins.values()] == [[0], [1], [2, 3, 4, 5]]
+
+
+class TestAxisAngle:
+    """The body angle, and where a joint of it is missing, that of what is known of the axis."""
+
+    def turned(self, turn: float) -> np.ndarray:
+        """Return a standing person, turned clockwise about the torso's center."""
+        joints = np.full((1, K, 2), np.nan)
+        for place, (x, y) in zip([*LSP.torso, *LSP.neck], STANDING, strict=True):
+            joints[0, place] = (
+                math.cos(turn) * x - math.sin(turn) * y,
+                math.sin(turn) * x + math.cos(turn) * y,
+            )
+        return joints
+
+    @pytest.mark.parametrize("turn", [0.0, 0.5, -2.0, 3.0])
+    def test_is_the_body_angle_where_that_is_known(self, turn):
+        joints = np.concatenate([self.turned(turn), people(9)])
+        assert (axis_angle(joints, LSP) == body_angle(joints, LSP)).all()
+
+    @pytest.mark.parametrize("missing", [LSP.torso[:1], LSP.torso[:2], LSP.neck])
+    @pytest.mark.parametrize("turn", [0.0, 0.5, -2.0, 3.0])
+    def test_missing_above_leaves_the_axis_within_a_few_degrees(self, turn, missing):
+        joints = self.turned(turn)
+        joints[:, list(missing)] = np.nan
+        assert np.isnan(body_angle(joints, LSP)).all()
+        error = axis_angle(joints, LSP) + turn
+        assert abs(math.degrees(math.atan2(math.sin(error[0]), math.cos(error[0])))) < 20
+
+    def test_both_hips_or_all_above_missing_give_no_angle(self):
+        for missing in (LSP.torso[2:], (*LSP.torso[:2], *LSP.neck)):
+            joints = self.turned(0.4)
+            joints[:, list(missing)] = np.nan
+            assert np.isnan(axis_angle(joints, LSP)).all()
+
+    def test_half_a_joint_is_not_known(self):
+        joints, plain = self.turned(0.4), self.turned(0.4)
+        joints[0, LSP.torso[0], 1] = np.nan
+        plain[0, LSP.torso[0]] = np.nan
+        assert axis_angle(joints, LSP) == axis_angle(plain, LSP)
+
+
+STANDING = ((-6, -10), (6, -10), (-4, 10), (4, 10), (0, -13))
+"""Torso and neck."""

@@ -10,6 +10,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch.testing import assert_close
 
+from uprightpose.angle_net import AngleNet
 from uprightpose.baselines import BranchedRefiner, TypeSupervisedRefiner
 from uprightpose.detectors.compact import CompactDetector
 from uprightpose.detectors.fcn import FCN
@@ -22,12 +23,15 @@ from uprightpose.predict import load
 from uprightpose.settings import HEAD_WIDTHS, Settings
 from uprightpose.skeletons import COCO, FLIC, LSP
 from uprightpose.weights import (
+    ANGLE_FORMAT,
     FORMAT,
     build,
     build_detector,
     count_parameters,
+    load_angle_net,
     load_weights,
     read_folded,
+    save_angle_net,
     save_weights,
 )
 
@@ -353,6 +357,60 @@ class TestRefused:
         settings["refine_width"] = 3
         notes[FORMAT] = json.dumps(settings)
         assert "disagree" in self.refused(written(tmp_path / "w.safetensors", notes, state))
+
+
+class TestAngleNet:
+    """The posterior of the body angle has weights of its own, and files of its own kind."""
+
+    @pytest.fixture
+    def net(self) -> AngleNet:
+        net = AngleNet("test_resnet", 32)
+        for norm in (module for module in net.modules() if hasattr(module, "running_mean")):
+            norm.running_mean.normal_()
+        return net.eval()
+
+    @pytest.fixture
+    def angles(self, tmp_path, net):
+        save_angle_net(net, "test_resnet", tmp_path / "new" / "angle.safetensors")
+        return tmp_path / "new" / "angle.safetensors"
+
+    @pytest.mark.parametrize("half", [True, False])
+    def test_what_was_saved_comes_back(self, tmp_path, net, half):
+        save_angle_net(net, "test_resnet", tmp_path / "a.safetensors", half=half)
+        loaded, images = load_angle_net(tmp_path / "a.safetensors"), torch.rand(2, 3, 40, 40) * 255
+        assert (loaded.size, loaded.training) == (32, False)
+        tolerance = {"rtol": 0.02, "atol": 0.02} if half else {"rtol": 0, "atol": 0}
+        assert_close(loaded(images), net(images), **tolerance)
+        assert [file.name for file in tmp_path.iterdir()] == ["a.safetensors"]
+
+    def refused(self, path) -> str:
+        with pytest.raises(InputError) as caught:
+            load_angle_net(path)
+        assert str(path) in str(caught.value)
+        assert "\n" not in str(caught.value)
+        return str(caught.value)
+
+    def test_weights_of_the_other_kind(self, path, angles):
+        assert "expected weights of an angle net" in self.refused(path)
+        with pytest.raises(InputError, match="expected weights written by uprightpose"):
+            load_weights(angles)
+
+    def test_missing(self, tmp_path):
+        assert "no such" in self.refused(tmp_path / "nothing.safetensors")
+
+    @pytest.mark.parametrize("keep", [0, 4, 100, -10])
+    def test_damaged(self, angles, keep):
+        angles.write_bytes(angles.read_bytes()[:keep])
+        assert "damaged" in self.refused(angles)
+
+    @pytest.mark.parametrize(
+        "settings",
+        ["", "{", "3", '{"trunc": 3}', '{"size": "x"}', '{"trunk": "no such"}', '{"size": 32}'],
+    )
+    def test_settings_and_weights_that_disagree(self, tmp_path, net, settings):
+        notes = {ANGLE_FORMAT: settings}
+        path = written(tmp_path / "w.safetensors", notes, net.state_dict())
+        assert "disagree" in self.refused(path)
 
 
 def test_a_folder_without_arrays(tmp_path):

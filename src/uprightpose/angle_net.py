@@ -126,7 +126,7 @@ def hypotheses(logits: Float[Tensor, "b a"], most: int = 2) -> Hypotheses:
     """Return the peaks of posteriors, each with the mass about it.
 
     After a peak is taken, the bins within twice :data:`REACH` of it are left out for the next:
-    two hypotheses lie more than 60 degrees apart.
+    the peaks of two hypotheses lie more than 60 degrees apart, and no bin's mass counts twice.
 
     Args:
         logits: of :class:`AngleNet`.

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -22,10 +22,11 @@ from uprightpose.data.augment import (
     draw_augmentations,
     exchange_sides,
     no_augmentations,
+    turned_further,
 )
 from uprightpose.data.images import MEAN_COLOR, crop_image
 from uprightpose.data.lsp import observer_centric
-from uprightpose.frames import Crop, apply_affine, whole_image_box
+from uprightpose.frames import Crop, apply_affine, compose_affine, whole_image_box
 from uprightpose.skeletons import LSP
 
 SIZE = 96
@@ -227,6 +228,20 @@ class TestDrawAugmentations:
         found = augmented_matrices((10, 20, 40, 30), Crop(SIZE, 80), draws)
         assert np.array_equal(found, np.stack([plain] * 3))
         assert not covered_pixels(draws, SIZE).any()
+
+
+def test_turned_further_comes_before_what_was_drawn():
+    """'Turn every person upright first': a mirror that follows turns the other way."""
+    box, crop = whole_image_box(IMAGE), Crop(SIZE)
+    angle = np.array([0.7, -1.2, 2.0])
+    shift = np.array([[0.05, -0.02]] * 3)
+    flip = np.array([False, True, True])
+    drawn = replace(no_augmentations(3), angle=np.array([0.1, 0.2, -0.3]), shift=shift, flip=flip)
+    found = augmented_matrices(box, crop, turned_further(drawn, angle))
+    later = augmented_matrices((0, 0, SIZE, SIZE), crop, drawn)
+    for row in range(3):
+        expected = compose_affine(crop.matrix(box, angle=float(angle[row])), later[row])
+        assert_allclose(found[row], expected, atol=1e-9)
 
 
 def test_sides_are_exchanged_of_the_mirrored_alone():

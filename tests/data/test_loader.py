@@ -2,6 +2,7 @@
 
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from uprightpose.data.pack import Pack
 from uprightpose.data.sample import State
 from uprightpose.data.warp import TOLERANCE, warp_on_device
 from uprightpose.frames import Crop
+from uprightpose.metrics import body_angle
 from uprightpose.pose_types import nearest_type, standardize
 from uprightpose.skeletons import LSP
 
@@ -129,6 +131,72 @@ class TestSampleStream:
         batch.joints.zero_()
         assert np.array_equal(pack.state, before[0])
         assert np.array_equal(pack.joints, before[1], equal_nan=True)
+
+
+class TestTurned:
+    """People who are turned upright first, and crops that are turned further."""
+
+    INDICES = (0, 7, 8, 23, 4)
+
+    def angles(self, batch) -> np.ndarray:
+        return body_angle(batch.joints.double().numpy(), LSP)
+
+    @pytest.fixture
+    def people(self, pack) -> Pack:
+        """The five, all of their joints known, their bodies at five angles."""
+        random = np.random.default_rng(1)
+        joints = random.uniform(35, 60, pack.joints.shape)
+        return replace(pack, joints=joints, state=np.full(pack.state.shape, 2, np.uint8))
+
+    @pytest.mark.parametrize("flip", [0.0, 0.5, 1.0])
+    def test_upright_bodies_mirrored_or_not(self, people, flip):
+        turns = body_angle(people.joints, LSP)
+        assert np.ptp(turns) > 1
+        still = Augmentation(rotation=0.0, flip=flip, shift=0.1)
+        made = SampleStream(people, LSP, Crop(SIZE), still, upright=turns)
+        assert np.abs(self.angles(made.batch(range(15)))).max() < 1e-4
+
+    def test_what_is_drawn_turns_from_there(self, people):
+        turns = body_angle(people.joints, LSP)
+        calm = Augmentation(rotation=30.0)
+        made = SampleStream(people, LSP, Crop(SIZE), calm, upright=turns)
+        found = np.degrees(np.abs(self.angles(made.batch(range(60)))))
+        assert found.max() < 30.01
+        assert found.max() > 20
+
+    def test_a_dot_stays_under_its_joint(self, pack, place_of_dot):
+        turns = np.array([0.3, -1.0, 0.5, 0.8, -0.4])
+        plain = Augmentation(rotation=0.0, flip=0.0, scale=(0.8, 0.9))
+        made = SampleStream(pack, LSP, Crop(SIZE), plain, upright=turns)
+        for index in range(10):
+            image, joints = made.batch([index], np.array([0.2 * index]))[:2]
+            dot = place_of_dot(image[0].permute(1, 2, 0).numpy())
+            assert np.abs(dot - joints[0, 11].numpy()).max() < 0.5
+
+    def test_further_turns_pictures_and_joints_about_the_middle(self, people):
+        """Turned by half a circle, a crop shows its pixels in reverse, whatever was drawn."""
+        made = SampleStream(people, LSP, Crop(SIZE), ALL, 3)
+        half = np.full(len(self.INDICES), np.pi)
+        one, other = made.batch(self.INDICES), made.batch(self.INDICES, half)
+        difference = other.images.flip(2, 3).int() - one.images.int()
+        assert difference.abs().max() <= 1
+        assert torch.allclose(other.joints, SIZE - 1 - one.joints, atol=1e-3)
+        assert torch.equal(other.state, one.state)
+
+    def test_further_by_nothing_is_the_same_crop(self, pack):
+        made = stream(pack)
+        assert same(made.batch(self.INDICES)[2:4], made.batch(self.INDICES, np.zeros(5))[2:4])
+        one, other = made.batch(self.INDICES), made.batch(self.INDICES, np.zeros(5))
+        assert (one.images.int() - other.images.int()).abs().max() <= 1
+        assert torch.allclose(one.joints, other.joints, atol=1e-4, equal_nan=True)
+
+    @pytest.mark.parametrize("upright", [None, np.array([0.3, -1.0, 0.5, 0.8, -0.4])])
+    def test_labels_are_those_of_the_batch(self, pack, upright):
+        made = SampleStream(pack, LSP, Crop(SIZE), ALL, 2, upright=upright)
+        joints, state = made.labels(self.INDICES)
+        batch = made.batch(self.INDICES)
+        assert np.array_equal(joints.astype(np.float32), batch.joints.numpy(), equal_nan=True)
+        assert np.array_equal(state, batch.state.numpy())
 
 
 class TestBalancedTypes:

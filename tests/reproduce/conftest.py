@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from uprightpose.reproduce.refiner_arms import Size
 from uprightpose.reproduce.scales import Scale
+from uprightpose.reproduce.study import Plan, Study
 from uprightpose.reproduce.tables import Place
 from uprightpose.skeletons import FLIC11, MPII
 
@@ -116,3 +118,14 @@ def mpii(place: Place) -> Path:
     write_people(place.data / "mpii" / "train.h5", MPII.joints, 6, 1)
     write_people(place.data / "mpii" / "valid.h5", MPII.joints, 3, 7)
     return place.data / "mpii"
+
+
+@pytest.fixture(scope="module")
+def study(place: Place, extended_sticks: Path) -> Study:
+    """A study of 8 + 11 people to learn from, 3 of them held out, and 4 to test on."""
+    (place.data / "lspet").symlink_to(extended_sticks)
+    size = Size(width=2, kernels=(3, 3), body_steps=1, limbs_steps=1, batch=4)
+    steps = {"detector_steps": 1, "circle_steps": 1, "angle_steps": 1, "scout_steps": 1}
+    keys = {"trunk": "test_resnet", "trunk_weights": "none", "head_width": 4, "batch": 4}
+    plan = Plan(**steps, rounds=2, refiners=size, seeds=2, keys=keys)
+    return Study(place.data, place.out / "study", plan, threads=1)

@@ -120,6 +120,14 @@ class TestValues:
             ({"out_of_fold": -2, "fold_steps": 9}, "out_of_fold must be 0 or at least 2"),
             ({"out_of_fold": 5}, "go together, found 5 and 0"),
             ({"fold_steps": 5}, "go together, found 0 and 5"),
+            (
+                {"held_out": 1},
+                "held_out must be 0 or at least 2, .* found held_out 1",
+            ),
+            (
+                {"held_out": 5, "out_of_fold": 3, "fold_steps": 9},
+                "0 with out_of_fold, found held_out 5, out_of_fold 3",
+            ),
             ({"batch": 9, "devices": 2}, "batch 9 must be a multiple of its 2 processes"),
             ({"batch": 9, "devices": 2, "nodes": 3}, "multiple of its 6 processes"),
             ({"skeleton": "cat"}, "skeleton must be lsp or .*, found cat"),

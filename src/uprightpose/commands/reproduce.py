@@ -43,7 +43,7 @@ def add(subcommands: Any) -> None:
         type=str,
         metavar="N|off",
         help="bootstrap draws for the intervals of 95 percent, or off; by default 1000 for figures "
-        "and 10000 for tables and the simulation",
+        "and 10000 for all else",
     )
     parser.add_argument("--seed", type=int, default=0, help="of a figure's draws")
     parser.add_argument(
@@ -56,8 +56,11 @@ def add(subcommands: Any) -> None:
 
 
 def _add_training(parser: ArgumentParser) -> None:
-    """Declare the options of what trains networks: tables, figure5 and the simulation."""
-    group = parser.add_argument_group("tables, figure5 and the simulation")
+    """Declare the options of what trains networks."""
+    group = parser.add_argument_group(
+        "tables, figure5, normalization, rivals and the simulation (--scale, --device and "
+        "--pictures: tables and figure5 alone)"
+    )
     group.add_argument(
         "--scale",
         type=Literal["small", "paper"],
@@ -68,7 +71,7 @@ def _add_training(parser: ArgumentParser) -> None:
         "--seeds",
         type=int,
         metavar="N",
-        help="runs of each row; by default 1, and 5 for the simulation",
+        help="runs of each row; by default 1, 5 for the simulation, 3 for normalization and rivals",
     )
     group.add_argument("--times", type=float, default=1.0, help="factor of all training steps")
     group.add_argument("--threads", type=int, default=0, help="of the CPU; 0: PyTorch's default")

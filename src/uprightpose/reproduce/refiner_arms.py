@@ -54,7 +54,6 @@ class Arm:
     """One way to refine.
 
     Attributes:
-        title: of its row.
         angle: name of the body angles by which maps are turned; ``"maps"`` reads them from the
             maps, ``"none"`` turns nothing, neither body nor limbs.
         limbs: stage 2 follows stage 1.

@@ -153,7 +153,7 @@ def _bars(comparison: Comparison) -> dict[str, str]:
     """Return what the issue's third bar asks for, as sentences."""
     near = comparison.score(DETECTOR, "turned", "0-30")
     far = comparison.score(RECOMMENDED, "turned", "90-180")
-    share = 100 * far / near
+    share = 100 * far / near if near else float("nan")  # a detector that finds nothing
     gain = comparison.contrast((RECOMMENDED, LOOKED), "turned")["Total"]
     lost = comparison.contrast((RECOMMENDED, DETECTOR), "turned", "0-30")["Total"]
     kept = comparison.contrast((RECOMMENDED, DETECTOR), "natural", "0-30")["Total"]

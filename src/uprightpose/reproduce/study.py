@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -78,6 +79,7 @@ class Plan:
         refiners: their size and steps.
         seeds: of refiners.
         people: of each dataset at most, 0 for all (tests of the program itself use a few).
+        keys: of every recipe, in the place of the study's own (these tests use a smaller trunk).
     """
 
     detector_steps: int = 2400
@@ -88,6 +90,7 @@ class Plan:
     refiners: Size = field(default_factory=Size)
     seeds: int = 3
     people: int = 0
+    keys: Mapping[str, Any] = field(default_factory=dict)
 
     def times(self, factor: float) -> "Plan":
         """Return the plan with all steps times ``factor``.
@@ -144,6 +147,9 @@ class Study:
 
     def recipe(self, name: str) -> Recipe:
         """Return the training of ``"upright"``, ``"circle"``, ``"scout"`` or ``"angle"``."""
+        return replace(self._own_recipe(name), **self.plan.keys)
+
+    def _own_recipe(self, name: str) -> Recipe:
         plan = self.plan
         common = Recipe(
             out=str(self.out / name),
@@ -417,11 +423,6 @@ def choose(options: Sequence[Found], scores: Float[ndarray, "n o"]) -> Found:
         np.stack([one.joints for one in options], axis=1)[rows, best],
         np.stack([one.scores for one in options], axis=1)[rows, best],
     )
-
-
-def by_seed(found: Mapping[int, Found]) -> Float[ndarray, "s n k 2"]:
-    """Stack the joints of several seeds."""
-    return np.stack([one.joints for one in found.values()])
 
 
 def angle_errors(angle: Float[ndarray, " n"], truth: Float[ndarray, " n"]) -> Float[ndarray, " n"]:

@@ -38,6 +38,7 @@ class Comparison:
         """Find who belongs to which range of body angles."""
         self.variants, self.truth, self.draws = variants, truth, draws
         self.titled = {one.title: one for one in variants}
+        self._contrasts: dict[tuple[Pair, str, str], dict[str, Difference]] = {}
         self.who: dict[str, dict[str, Bool[ndarray, " n"]]] = {
             copy: {"all": np.ones(len(joints), bool), **angle_bins(joints, LSP)}
             for copy, joints in truth.items()
@@ -57,8 +58,15 @@ class Comparison:
         return float(np.mean([one.scores[column] for one in self.tables(title, copy, who)]))
 
     def contrast(self, pair: Pair, copy: str, who: str = "all") -> dict[str, Difference]:
-        """Return first minus second by column, over seeds and people."""
-        chosen = self.who[copy][who]
+        """Return first minus second by column, over seeds and people; drawn once, then kept."""
+        key = (pair, copy, who)
+        if key not in self._contrasts:
+            self._contrasts[key] = self._contrast(pair, copy, self.who[copy][who])
+        return self._contrasts[key]
+
+    def _contrast(
+        self, pair: Pair, copy: str, chosen: Bool[ndarray, " n"]
+    ) -> dict[str, Difference]:
         truth = self.truth[copy][chosen]
         first, second = (self.titled[title].joints[copy][:, chosen] for title in pair)
         seeds = max(len(first), len(second))

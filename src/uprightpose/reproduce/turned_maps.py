@@ -8,7 +8,7 @@ rows of one table share their truth, whatever was turned on the way.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -35,6 +35,7 @@ BATCH = 16
 """People at a time."""
 
 
+@runtime_checkable
 class Pictures(Protocol):
     """People whose pictures can be looked at, turned by any angle."""
 

@@ -87,6 +87,7 @@ class Chooser:
     def __init__(self, study: Study, detector: str) -> None:
         """Look at nobody yet."""
         self.study, self.detector = study, detector
+        self._looks: dict[str, Looks] = {}
 
     @cached_property
     def credibility(self) -> Credibility:
@@ -106,7 +107,12 @@ class Chooser:
         return fit_credibility(np.concatenate(peaks), np.concatenate(right))
 
     def looks(self, copy: str) -> Looks:
-        """Return the looks at a copy's people."""
+        """Return the looks at a copy's people; made once, then kept."""
+        if copy not in self._looks:
+            self._looks[copy] = self._looked(copy)
+        return self._looks[copy]
+
+    def _looked(self, copy: str) -> Looks:
         study = self.study
         angles = np.stack([study.angles(name, copy, self.detector) for name in LOOKS], axis=1)
         found = tuple(study.seen(self.detector, copy, name) for name in LOOKS)

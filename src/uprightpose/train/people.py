@@ -7,6 +7,8 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy import ndarray
 
+from uprightpose.errors import InputError
+
 
 def held_out(sources: Sequence[str], parts: int) -> Int[ndarray, " m"]:
     """Return the places of the last of ``parts`` equal parts of each dataset.
@@ -42,6 +44,9 @@ def learners(
         sources: each person's dataset.
         parts: see :func:`held_out`; 0 holds nobody out.
         turns: radians that turn each person upright; who has none teaches nothing.
+
+    Raises:
+        InputError: if nobody is left to learn from.
     """
     chosen = np.ones(len(sources), dtype=bool)
     if parts and stage in ("detector", "body", "limbs"):
@@ -50,4 +55,9 @@ def learners(
         chosen = ~out if stage == "detector" else out
     if turns is not None:
         chosen &= np.isfinite(turns)
+    if not chosen.any():
+        raise InputError(
+            f"stage {stage}: nobody is left to learn from; expected datasets of at least held_out "
+            f"people each (held_out {parts}), with body angles where upright or angle_steps is set"
+        )
     return None if chosen.all() else np.flatnonzero(chosen)

@@ -100,12 +100,13 @@ def train(recipe: Recipe) -> Path:
     pack = pack_samples(samples, recipe.size, cache, recipe.resize, threads=threads)
     if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
         write_whole(out / "recipe.json", json.dumps(asdict(recipe), indent=1).encode())
+    sources = [sample.source for sample in samples]
     if recipe.angle_steps:
-        finished = _train_angle(recipe, pack, [sample.source for sample in samples])
+        finished = _train_angle(recipe, pack, sources)
+        lightning.seed_everything(recipe.seed, verbose=False)  # whether or not it was there already
     if not stages:
         return finished
     model, settings = _start(recipe, pack)
-    sources = [sample.source for sample in samples]
     turns = axis_angle(pack.joints, SKELETONS[recipe.skeleton]) if recipe.upright else None
     for stage in stages:
         finished = out / f"{stage.name}.safetensors"
@@ -199,7 +200,8 @@ def _check_claim(out: Path, recipe: Recipe) -> None:
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read ({error}); delete the folder") from error
     wanted = json.loads(json.dumps(asdict(recipe)))
-    ahead = [f"{stage.name}_steps" for stage in STAGES if not _begun(out, stage)]
+    names = (*(stage.name for stage in STAGES), "angle")
+    ahead = [f"{name}_steps" for name in names if not _begun(out, name)]
     changed = [
         field.name
         for field in fields(Recipe)
@@ -213,10 +215,8 @@ def _check_claim(out: Path, recipe: Recipe) -> None:
         )
 
 
-def _begun(out: Path, stage: Stage) -> bool:
-    return any(out.glob(f"{stage.name}.safetensors")) or any(
-        out.glob(f"checkpoints/{stage.name}.*")
-    )
+def _begun(out: Path, name: str) -> bool:
+    return any(out.glob(f"{name}.safetensors")) or any(out.glob(f"checkpoints/{name}.*"))
 
 
 def _samples(recipe: Recipe) -> list[Sample]:
