@@ -11,10 +11,17 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from uprightpose import evaluate as evaluate_module
 from uprightpose import predict as predict_module
-from uprightpose.data.images import crop_image
+from uprightpose.data.images import MEAN_COLOR, crop_image
 from uprightpose.data.sample import Sample
-from uprightpose.evaluate import predict_samples
-from uprightpose.frames import Crop, apply_affine, invert_affine, map_to_image, turn_matrices
+from uprightpose.evaluate import Cut, predict_samples
+from uprightpose.frames import (
+    Crop,
+    apply_affine,
+    inside_square,
+    invert_affine,
+    map_to_image,
+    turn_matrices,
+)
 from uprightpose.metrics import body_angle
 from uprightpose.model import decode_stage
 from uprightpose.predict import Predictor, load
@@ -212,6 +219,18 @@ class TestPredict:
 
 
 class TestEvaluate:
+    def test_a_turned_copy_shows_nothing_beyond_its_square(self) -> None:
+        picture, turn = TestPredict.picture, 0.8
+        matrix = Crop(SIZE).matrix((10, 5, 60, 60), angle=0.3)
+        shown = inside_square(turn, SIZE)
+        assert 0.5 < shown.mean() < 0.95
+        alone, among = (Cut(picture, matrix, SIZE, one).crop(turn) for one in (True, False))
+        assert (alone[~shown] == MEAN_COLOR).all()
+        assert_array_equal(alone[shown], among[shown])
+        assert (among[~shown] != MEAN_COLOR).any()
+        upright = Cut(picture, matrix, SIZE, alone=True).crop(0.0)
+        assert_array_equal(upright, crop_image(picture, matrix, SIZE))
+
     def test_a_scout_is_asked_and_joints_are_turned_back(
         self, tmp_path: Any, scouting: Any, monkeypatch: Any
     ) -> None:
@@ -228,6 +247,9 @@ class TestEvaluate:
         turning = scouting(np.array([np.pi / 2]))
         turned = predict_samples(model, Crop(SIZE), [sample], scout=turning)
         assert not np.allclose(plain.joints["limbs"], turned.joints["limbs"])
+        monkeypatch.setattr(predict_module, "take_looks", once)
+        person = Predictor(model, SIZE, scout=turning).predict(sample.image)[0]
+        assert_allclose(turned.joints["limbs"][0], person.joints, atol=1e-2)
         assert_array_equal(plain.truth, turned.truth)
 
 
