@@ -36,7 +36,13 @@ WORDS = {
         "trained_on": "LSP train (1000 pictures) and LSP Extended (10 000); trunk from ImageNet",
         "use": "Apache-2.0 as far as we are concerned; LSP and LSPET are for research: research "
         "and evaluation only",
-    }
+    },
+    "upright": {
+        "trained_on": "LSP train (1000 pictures) and LSP Extended (10 000), whoever has a known "
+        "body angle, turned upright by it; begun from compact",
+        "use": "Apache-2.0 as far as we are concerned; LSP and LSPET are for research: research "
+        "and evaluation only",
+    },
 }
 """What no file of results says."""
 

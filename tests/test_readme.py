@@ -4,6 +4,7 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -18,6 +19,8 @@ def test_snippets_run(snippet: str, monkeypatch: pytest.MonkeyPatch) -> None:
     given = {
         "my_detector": lambda images: torch.rand(len(images), 15, 24, 32),
         "images": torch.rand(2, 3, 96, 128),
+        "crops": np.zeros((3, 128, 128, 3), np.uint8),
+        "detect": lambda crops: (np.ones((len(crops), 14, 2)), np.full((len(crops), 14), 0.5)),
     }
     exec(compile(snippet, "README.md", "exec"), given)
 

@@ -254,7 +254,7 @@ class TestEvaluate:
         assert_array_equal(plain.truth, turned.truth)
 
 
-def once(first: np.ndarray, see: Any) -> np.ndarray:
+def once(first: np.ndarray, see: Any, **_: Any) -> np.ndarray:
     """Take the first look only."""
     see(np.arange(len(first)), first)
     return first

@@ -104,6 +104,7 @@ def predict_samples(
     title: str = "",
     reading: str = "parabola",
     scout: Scout | None = None,
+    turn_first: bool = True,
 ) -> Predictions:
     """Run a model on the box of every sample, the whole picture if it has none.
 
@@ -115,7 +116,8 @@ def predict_samples(
         batch: crops at a time.
         title: of the progress bar.
         reading: a key of :data:`READINGS`.
-        scout: turns everybody upright first, for weights that learned that.
+        scout: says which way bodies point.
+        turn_first: see :func:`~uprightpose.scout.take_looks`.
 
     Returns:
         Joints in picture pixels (of the turned pictures, if they are).
@@ -131,7 +133,8 @@ def predict_samples(
         upright.append(invert_affine(crop.matrix(box)))
         truth.append(apply_affine(upright[-1], apply_affine(matrix, sample.joints)))
         if len(cuts) == batch or i == len(samples) - 1:
-            for stage, joints in _seen(model, scout, cuts, reading).items():
+            seen = _seen(model, scout, cuts, reading, turn_first=turn_first)
+            for stage, joints in seen.items():
                 pixels = [apply_affine(m, j) for m, j in zip(upright, joints, strict=True)]
                 found.setdefault(stage, []).append(np.stack(pixels))
             cuts, upright = [], []
@@ -165,7 +168,7 @@ class Cut:
 
 
 def _seen(
-    model: PoseNet, scout: Scout | None, cuts: Sequence[Cut], reading: str
+    model: PoseNet, scout: Scout | None, cuts: Sequence[Cut], reading: str, *, turn_first: bool
 ) -> dict[str, Float[ndarray, "b k 2"]]:
     """Return each stage's joints in pixels of the squares, seen upright if there is a scout."""
     device = next(model.parameters()).device
@@ -187,7 +190,8 @@ def _seen(
     if scout is None:
         see(np.arange(len(cuts)), turns)
     else:
-        turns = take_looks(scout(np.stack([cut.crop(0.0) for cut in cuts])).turns, see)
+        scouted = scout(np.stack([cut.crop(0.0) for cut in cuts])).turns
+        turns = take_looks(scouted, see, turn_first=turn_first)
     found = {stage: joints.copy() for stage, joints in looks[0][2].items()}
     for places, seen, joints in looks[1:]:
         rows = np.flatnonzero(seen == turns[places])
@@ -247,7 +251,8 @@ def evaluate(
         protocol: name of a protocol, any but ``coco``.
         draws: of the bootstrap over pictures and of the permutation.
         reading: a key of :data:`READINGS`.
-        scout: turns people upright for networks that learned upright people.
+        scout: lets networks see people upright: at once if they learned upright people, else
+            where they see them weakly.
 
     Returns:
         A report of plain values: for ``"natural"`` and ``"turned"`` pictures, all people and
@@ -281,7 +286,8 @@ def evaluate(
                 turns,
                 title=name,
                 reading=reading,
-                scout=scout if settings.upright else None,
+                scout=scout,
+                turn_first=settings.upright,
             )
             rows |= {(title, stage): joints for stage, joints in found.joints.items()}
         report[pictures] = _tables(rows, found.truth, samples, rules, draws)

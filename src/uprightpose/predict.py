@@ -59,7 +59,14 @@ def load(
         if scout == "auto":
             scout = "scout" if settings.upright else None
         looks_first = None if scout is None else load_scout(scout, chosen)
-        return Predictor(model, settings.crop, chosen, scout=looks_first, **options)
+        return Predictor(
+            model,
+            settings.crop,
+            chosen,
+            scout=looks_first,
+            turn_first=settings.upright,
+            **options,
+        )
     except (RuntimeError, AssertionError) as error:  # no CUDA here, or no such card
         raise InputError(f"cannot use device {device}: {reason(error)}") from error
 
@@ -103,8 +110,9 @@ class Predictor:
         model: chain of detector, body and limb refinement; later stages may be absent.
         crop: how it was trained to see a person, or just the side of its square crops in pixels.
         device: where it runs.
-        scout: says which way bodies point; everyone is then seen upright. ``None`` to see people
-            as they are.
+        scout: says which way bodies point, so that everyone is seen upright. ``None`` to see
+            people as they are.
+        turn_first: see :func:`~uprightpose.scout.take_looks`.
         **options: see :class:`~uprightpose.inference.Options`.
 
     Attributes:
@@ -121,10 +129,11 @@ class Predictor:
         device: torch.device | Literal["cpu"] = "cpu",
         *,
         scout: Scout | None = None,
+        turn_first: bool = True,
         **options: Unpack[Options],
     ) -> None:
         """Move the network to the device."""
-        self.device, self.scout = torch.device(device), scout
+        self.device, self.scout, self.turn_first = torch.device(device), scout, turn_first
         self.crop = Crop(crop) if isinstance(crop, int) else crop
         self.network = Network(model, self.device, self.crop.size, **options)
         self.model = self.network.model
@@ -286,7 +295,7 @@ class Predictor:
             left = weighted_axis(last.joints.double().numpy(), scores, self.skeleton)
             return scores.mean(axis=1), left
 
-        turns = take_looks(self.scout(crops).turns, see)
+        turns = take_looks(self.scout(crops).turns, see, turn_first=self.turn_first)
         for (view, at), turn in zip(people, turns.tolist(), strict=True):
             view.matrices[at] = cut_turned(view, at, turn)[0]
         return {stage: _believed(looks, stage, turns) for stage in stages}

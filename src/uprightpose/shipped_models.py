@@ -16,7 +16,7 @@ from uprightpose.settings import Settings
 
 _FOLDER = Path(__file__).parent / "shipped"
 
-SHIPPED = {"compact": _FOLDER / "compact.safetensors"}
+SHIPPED = {name: _FOLDER / f"{name}.safetensors" for name in ("compact", "upright")}
 """Weights in the package, by name."""
 
 SCOUT = _FOLDER / "scout.safetensors"

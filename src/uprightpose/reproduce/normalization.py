@@ -97,7 +97,7 @@ def _estimators(study: Study) -> str:
     from uprightpose.protocols import PROTOCOLS
     from uprightpose.tables import pck_table
 
-    refiners, _ = study.arm("circle", "zero", Arm("axis"), 0)
+    refiners = study.refiners("circle", "zero", Arm("axis"), 0)
     rows = []
     for copy in COPIES:
         truth = study.angles("true", copy)

@@ -6,9 +6,10 @@ the last fifth of LSP train and LSPET, whose maps teach the refiners. Nothing he
 people.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from uprightpose.data.loader import SampleStream
 from uprightpose.data.lsp import read_lsp, read_lspet
 from uprightpose.data.pack import pack_samples
 from uprightpose.data.sample import Sample
+from uprightpose.data.writing import make_folder, write_whole
 from uprightpose.evaluate import turn_angles
 from uprightpose.frames import Crop, map_to_image
 from uprightpose.metrics import axis_angle, body_angle
@@ -330,10 +332,8 @@ class Study:
         maps = self.view(detector, "training", name, angle)
         return LabeledMaps(maps, turn_points(joints, angle, 128), state, 4)
 
-    def arm(
-        self, detector: str, view: str, arm: Arm, seed: int
-    ) -> tuple[Refiners, dict[str, dict[str, Found]]]:
-        """Return an arm's refiners and the joints that they find, by stage and copy.
+    def refiners(self, detector: str, view: str, arm: Arm, seed: int) -> Refiners:
+        """Return an arm's refiners, trained if they are not there.
 
         Args:
             detector: whose maps are refined.
@@ -341,19 +341,26 @@ class Study:
             arm: how *maps* are turned then.
             seed: of the refiners.
         """
-        where = self.out / "refiners" / f"{detector}-{view}-{arm.angle}-{seed}"
         people = self.labeled(detector, view)
         own = self._left_over(arm, "training", view, detector)
-        refiners = fit_arm(arm, people, own, self.plan.refiners, seed, where)
-        found: dict[str, dict[str, Found]] = {"body": {}, "limbs": {}}
-        for copy in COPIES:
-            angle = np.nan_to_num(self.angles(view, copy, detector))
+        where = self._arm_folder(detector, view, arm, seed)
+        return fit_arm(arm, people, own, self.plan.refiners, seed, where)
+
+    def refined(self, detector: str, view: str, arm: Arm, seed: int, copy: str) -> dict[str, Found]:
+        """Return the joints that an arm finds in a copy, by stage; see :meth:`refiners`."""
+        path = self._arm_folder(detector, view, arm, seed) / f"{copy}.npz"
+        angle = np.nan_to_num(self.angles(view, copy, detector))
+
+        def find() -> dict[str, Found]:
             maps = self.view(detector, copy, view, angle)
             given = self._left_over(arm, copy, view, detector)
-            stages = predict_arm(refiners, maps, given, 4)
-            for stage, one in stages.items():
-                found[stage][copy] = self.turned_back(one, angle)
-        return refiners, found
+            return predict_arm(self.refiners(detector, view, arm, seed), maps, given, 4)
+
+        found = kept(path, find)
+        return {stage: self.turned_back(one, angle) for stage, one in found.items()}
+
+    def _arm_folder(self, detector: str, view: str, arm: Arm, seed: int) -> Path:
+        return self.out / "refiners" / f"{detector}-{view}-{arm.angle}-{seed}"
 
     def _left_over(
         self, arm: Arm, copy: str, view: str, detector: str
@@ -382,6 +389,25 @@ class Study:
             self.view(detector, copy, "zero" if not turn else f"turn{number}", np.full(count, turn))
             for number, turn in enumerate(QUARTERS)
         ]
+
+
+def kept(path: Path, find: Callable[[], Mapping[str, Found]]) -> dict[str, Found]:
+    """Return what is found, by stage; only once, then from the file."""
+    if not path.is_file():
+        make_folder(path.parent)
+        stream = BytesIO()
+        arrays = {
+            f"{stage} {name}": value
+            for stage, one in find().items()
+            for name, value in one._asdict().items()
+        }
+        np.savez_compressed(stream, **arrays)
+        write_whole(path, stream.getvalue())
+    with np.load(path) as arrays:
+        stages = dict.fromkeys(name.partition(" ")[0] for name in arrays)
+        return {
+            stage: Found(arrays[f"{stage} joints"], arrays[f"{stage} scores"]) for stage in stages
+        }
 
 
 def _train(recipe: Recipe) -> None:

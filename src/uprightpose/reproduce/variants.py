@@ -19,6 +19,7 @@ from uprightpose.reproduce.study import (
     Study,
     angle_errors,
     choose,
+    kept,
     read_maps,
 )
 from uprightpose.scout import WEAK, turn_points
@@ -82,11 +83,12 @@ class Chooser:
     Args:
         study: that makes what is needed.
         detector: whose looks these are.
+        weak: mean peak of the maps below which the next look is taken.
     """
 
-    def __init__(self, study: Study, detector: str) -> None:
+    def __init__(self, study: Study, detector: str, weak: float = WEAK) -> None:
         """Look at nobody yet."""
-        self.study, self.detector = study, detector
+        self.study, self.detector, self.weak = study, detector, weak
         self._looks: dict[str, Looks] = {}
 
     @cached_property
@@ -120,8 +122,20 @@ class Chooser:
         new = np.stack(
             [np.full(len(angles), True), angles[:, 0] != 0, angles[:, 2] != angles[:, 0]]
         )
-        seen = taken(peaks, new.T)
+        seen = taken(peaks, new.T, self.weak)
         return Looks(found, seen, np.where(seen, self.credibility(peaks), 0.0))  # type: ignore[arg-type]
+
+    def refined(self, arm: Arm, seed: int, copy: str) -> dict[str, Found]:
+        """Return what an arm of the first looks' maps finds in the believed looks, by stage."""
+        study = self.study
+        maps, angle = self.maps(copy)
+        folder = study.out / "refiners" / f"{self.detector}-looks-{arm.angle}-{seed}"
+        path = folder / f"{copy}-{self.weak:g}.npz"
+
+        def find() -> dict[str, Found]:
+            return predict_arm(study.refiners(self.detector, "first", arm, seed), maps, None, 4)
+
+        return {stage: study.turned_back(one, angle) for stage, one in kept(path, find).items()}
 
     def maps(self, copy: str) -> tuple[ndarray, Float[ndarray, " n"]]:
         """Return the maps of the believed looks, and by how much their pictures are turned."""
@@ -134,21 +148,24 @@ class Chooser:
         return maps, angles[np.arange(len(choice)), choice]
 
 
-def taken(peaks: Float[ndarray, "n o"], new: Bool[ndarray, "n o"]) -> Bool[ndarray, "n o"]:
-    """Return which looks are taken: each new one while no peak so far reaches ``scout.WEAK``.
+def taken(
+    peaks: Float[ndarray, "n o"], new: Bool[ndarray, "n o"], weak: float
+) -> Bool[ndarray, "n o"]:
+    """Return which looks are taken: each new one while no peak so far reaches ``weak``.
 
     Args:
         peaks: mean peak of the maps of each look, in their order.
         new: whether a look would show anything that an earlier one does not; the first does.
+        weak: mean peak.
 
     Example:
-        >>> taken(np.array([[0.3, 0.6, 0.2], [0.5, 0.6, 0.2]]), np.full((2, 3), True)).tolist()
+        >>> taken(np.array([[0.3, 0.6, 0.2], [0.5, 0.6, 0.2]]), np.full((2, 3), True), 0.45).tolist()
         [[True, True, False], [True, False, False]]
     """
     seen = np.zeros_like(new)
     best = np.full(len(peaks), -np.inf)
     for look in range(peaks.shape[1]):
-        seen[:, look] = new[:, look] & (best < WEAK)
+        seen[:, look] = new[:, look] & (best < weak)
         best = np.where(seen[:, look], np.maximum(best, peaks[:, look]), best)
     return seen
 
@@ -202,16 +219,13 @@ def mean_of_quarters(study: Study, detector: str, copy: str) -> Found:
 
 def refined_looks(chooser: Chooser, title: str, arm: Arm, stage: str) -> Variant:
     """Return the joints that an arm of the first looks' maps finds in the believed looks."""
-    study, joints, passes = chooser.study, {}, {}
-    for copy in COPIES:
-        maps, angle = chooser.maps(copy)
-        found = []
-        for seed in range(study.plan.seeds):
-            refiners, _ = study.arm(chooser.detector, "first", arm, seed)
-            one = predict_arm(refiners, maps, None, 4)[stage]
-            found.append(study.turned_back(one, angle).joints)
-        joints[copy] = np.stack(found)
-        passes[copy] = chooser.looks(copy).passes
+    study = chooser.study
+    seeds = range(study.plan.seeds)
+    joints = {
+        copy: np.stack([chooser.refined(arm, seed, copy)[stage].joints for seed in seeds])
+        for copy in COPIES
+    }
+    passes = {copy: chooser.looks(copy).passes for copy in COPIES}
     return Variant(title, joints, passes, ("scout", f"{stage} refinement"))
 
 
@@ -219,7 +233,14 @@ def refined(
     study: Study, title: str, detector: str, view: str, arm: Arm, stage: str, passes: float
 ) -> Variant:
     """Return an arm's joints of one stage with all seeds."""
-    by_seed = [study.arm(detector, view, arm, seed)[1][stage] for seed in range(study.plan.seeds)]
-    joints = {copy: np.stack([one[copy].joints for one in by_seed]) for copy in COPIES}
+    joints = {
+        copy: np.stack(
+            [
+                study.refined(detector, view, arm, seed, copy)[stage].joints
+                for seed in range(study.plan.seeds)
+            ]
+        )
+        for copy in COPIES
+    }
     steps = ("scout",) * (view == "first")
     return Variant(title, joints, dict.fromkeys(COPIES, passes), (*steps, f"{stage} refinement"))
