@@ -159,7 +159,8 @@ def taken(
         weak: mean peak.
 
     Example:
-        >>> taken(np.array([[0.3, 0.6, 0.2], [0.5, 0.6, 0.2]]), np.full((2, 3), True), 0.45).tolist()
+        >>> peaks = np.array([[0.3, 0.6, 0.2], [0.5, 0.6, 0.2]])
+        >>> taken(peaks, np.full((2, 3), True), 0.45).tolist()
         [[True, True, False], [True, False, False]]
     """
     seen = np.zeros_like(new)
