@@ -96,9 +96,9 @@ def reproduce_rivals(study: Study, draws: int) -> Report:
 
 
 CAVEATS = (
-    f"Looks were chosen on held-out people: their order, and {CHEAP_WEAK} for the mean peak. {WEAK} "
-    "stood in the same held-out table (+0.2 for more looks) and was taken after the row with "
-    f"{CHEAP_WEAK} had been seen to lose 0.9 on natural test pictures below 30 degrees.",
+    f"Looks were chosen on held-out people: their order, and {CHEAP_WEAK} for the mean peak. "
+    f"{WEAK} stood in the same held-out table (+0.2 for more looks); it was taken after the row "
+    f"with {CHEAP_WEAK} had been seen to lose 0.9 on natural test pictures below 30 degrees.",
     "The upright detector learned bodies that their true angle had turned upright, within 30 "
     "degrees; natural pictures within 30 degrees alone would have shown it inverted people, too.",
     "The circle detector went on from the upright one: it has had more steps.",
