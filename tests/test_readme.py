@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -51,6 +52,47 @@ def test_the_tables_hold_the_measured_numbers() -> None:
     card = ROOT / "src/uprightpose/shipped/compact.md"
     for page in (ROOT / "README.md", card):
         assert line in page.read_text(), page.name
+
+
+RIVALS = {
+    "the detector alone": "detector, within 30 degrees",
+    "picture turned by its own angle, detected again": "picture uprighted by the detector's own "
+    "angle, detected again",
+    "best of 4 turned copies": "best of 4 turns",
+    "mean of 4 turned copies": "mean of 4 turns",
+    "detector trained over the full circle instead": "detector trained over the full circle",
+    "**scout**: turned once": "picture uprighted by the scout's angle",
+    "**scout**, weakest looked at again": "uprighted, the weakest looked at again",
+    "**scout**, weak ones looked at again (`look_upright`)": "uprighted, weak ones looked at again",
+    "the same, maps refined without normalization": "uprighted, weak ones looked at again, refined "
+    "without normalization",
+    "the same, maps refined with normalization": "uprighted, weak ones looked at again, body and "
+    "limbs refined",
+    "*turned by the true angle (not for sale)*": "picture uprighted by the true angle",
+}
+"""Rows of the README's table of rivals, and those of the page that it is taken from."""
+
+
+@pytest.mark.parametrize("row", RIVALS)
+def test_the_table_of_rivals_holds_the_measured_numbers(row: str) -> None:
+    measured = json.loads((ROOT / "docs/results/rivals.json").read_text())["variants"][RIVALS[row]]
+    natural, turned = measured["natural"], measured["turned"]
+
+    def total(copy: dict[str, Any]) -> float:
+        return float(np.mean([seed["Total"] for seed in copy["seeds"]]))
+
+    wanted = [
+        f"{total(natural):.2f}",
+        *(f"{value:.1f}" for value in natural["Total by angle"].values()),
+        f"{total(turned):.2f}",
+        f"{turned['Total by angle']['90-180']:.1f}",
+    ]
+    (line,) = [
+        line
+        for line in (ROOT / "README.md").read_text().splitlines()
+        if line.startswith(f"| {row} |")
+    ]
+    assert [cell.strip() for cell in line.split("|")[3:-1]] == wanted
 
 
 def test_the_shipped_weights_are_small() -> None:
