@@ -241,6 +241,7 @@ def evaluate(
     draws: int = DRAWS,
     reading: str = "parabola",
     scout: Scout | None = None,
+    scout_all: bool = False,
 ) -> dict[str, Any]:
     """Evaluate models on samples and on their turned copy.
 
@@ -251,8 +252,8 @@ def evaluate(
         protocol: name of a protocol, any but ``coco``.
         draws: of the bootstrap over pictures and of the permutation.
         reading: a key of :data:`READINGS`.
-        scout: lets networks see people upright: at once if they learned upright people, else
-            where they see them weakly.
+        scout: lets networks that learned upright people see them upright.
+        scout_all: the others, too, where they see people weakly as they are.
 
     Returns:
         A report of plain values: for ``"natural"`` and ``"turned"`` pictures, all people and
@@ -286,7 +287,7 @@ def evaluate(
                 turns,
                 title=name,
                 reading=reading,
-                scout=scout,
+                scout=scout if settings.upright or scout_all else None,
                 turn_first=settings.upright,
             )
             rows |= {(title, stage): joints for stage, joints in found.joints.items()}

@@ -54,9 +54,10 @@ def add(subcommands: Any) -> None:
     parser.add_argument(
         "--scout",
         type=str,
-        default="scout",
+        default="auto",
         metavar="NAME|PATH|none",
-        help="what turns people upright for weights that learned upright people",
+        help="what turns people upright for all weights: scout, a file, or none; by default the "
+        "package's, for weights that learned upright people",
     )
     add_intervals(parser)
     parser.add_argument("--out", type=str, help="also write OUT.md and OUT.json")
@@ -77,7 +78,13 @@ def run(arguments: Namespace) -> None:
     protocol = arguments.protocol or protocol_of(samples)
     scout = _scout(arguments, networks)
     report = evaluate(
-        networks, samples, protocol, draws=draws, reading=arguments.reading, scout=scout
+        networks,
+        samples,
+        protocol,
+        draws=draws,
+        reading=arguments.reading,
+        scout=scout,
+        scout_all=arguments.scout != "auto",
     )
     text = f"{_untrained(arguments.weights)}{format_report(report)}"
     print(text)
@@ -102,13 +109,15 @@ def _networks(texts: Sequence[str], device: str) -> dict[str, "Network"]:
 
 
 def _scout(arguments: Namespace, networks: dict[str, "Network"]) -> "Scout | None":
-    """Return what turns people upright, if a network needs it and it is not switched off."""
+    """Return what turns people upright: what is asked for, or what a network needs."""
     from uprightpose.predict import load_scout
 
-    needed = any(settings.upright for _, settings in networks.values())
-    if not needed or arguments.scout == "none":
+    if arguments.scout == "none":
         return None
-    return load_scout(arguments.scout, arguments.device)
+    if arguments.scout != "auto":
+        return load_scout(arguments.scout, arguments.device)
+    needed = any(settings.upright for _, settings in networks.values())
+    return load_scout(device=arguments.device) if needed else None
 
 
 def _untrained(texts: Sequence[str]) -> str:
