@@ -98,15 +98,16 @@ def train(recipe: Recipe) -> Path:
     lightning.seed_everything(recipe.seed, verbose=False)
     cache, threads = folder(recipe.cache), recipe.threads
     pack = pack_samples(samples, recipe.size, cache, recipe.resize, threads=threads)
+    started = _start(recipe, pack) if stages else None
     if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
         write_whole(out / "recipe.json", json.dumps(asdict(recipe), indent=1).encode())
     sources = [sample.source for sample in samples]
     if recipe.angle_steps:
         finished = _train_angle(recipe, pack, sources)
         lightning.seed_everything(recipe.seed, verbose=False)  # whether or not it was there already
-    if not stages:
+    if started is None:
         return finished
-    model, settings = _start(recipe, pack)
+    model, settings = started
     turns = axis_angle(pack.joints, SKELETONS[recipe.skeleton]) if recipe.upright else None
     for stage in stages:
         finished = out / f"{stage.name}.safetensors"
