@@ -341,7 +341,7 @@ class TestLoad:
 
     @pytest.mark.parametrize("name", ["compakt", "no/such.safetensors"])
     def test_missing_weights(self, name):
-        with pytest.raises(InputError, match=f"called compact, or a .*nothing at {name}"):
+        with pytest.raises(InputError, match=f"compact or upright, or a .*nothing at {name}"):
             load(name)
 
     def test_a_folder_is_no_file(self, tmp_path):

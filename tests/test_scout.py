@@ -31,6 +31,7 @@ from uprightpose.scout import (
     WEAK,
     Scout,
     Sighting,
+    axis_joints,
     look_upright,
     take_looks,
     turn_crops,
@@ -38,7 +39,7 @@ from uprightpose.scout import (
     weighted_axis,
 )
 from uprightpose.settings import Settings
-from uprightpose.skeletons import LSP
+from uprightpose.skeletons import COCO, FLIC, LSP, MPII, Skeleton
 from uprightpose.weights import build, save_weights
 
 SIZE = 64
@@ -73,6 +74,16 @@ class TestWeightedAxis:
         angle = weighted_axis(joints, np.full((12, 14), 0.7), LSP)
         assert_allclose(np.exp(1j * angle), np.exp(1j * turns), atol=1e-9)
         assert_allclose(np.exp(1j * body_angle(joints, LSP)), np.exp(1j * turns), atol=1e-9)
+
+    @pytest.mark.parametrize("skeleton", [LSP, FLIC, MPII, COCO], ids=lambda one: one.name)
+    def test_skeletons_without_a_head_have_an_axis_too(self, skeleton: Skeleton) -> None:
+        joints = np.full((2, len(skeleton.joints), 2), np.nan)
+        joints[:, list(skeleton.torso[2:])] = [[[3, 9], [5, 9]]]
+        for upper in (*skeleton.torso[:2], *skeleton.neck, *axis_joints(skeleton)[4:]):
+            joints[:, upper] = (4, 2)
+        joints[1] = turn_points(joints[1:], np.array([1.0]), SIZE)[0]
+        angle = weighted_axis(joints, np.ones(joints.shape[:2]), skeleton)
+        assert_allclose(angle, [0, -1.0], atol=1e-9)
 
     def test_a_weak_joint_that_is_wrong_turns_it_little(self) -> None:
         joints, scores = standing(1, np.zeros(1)), np.full((1, 14), 0.8)

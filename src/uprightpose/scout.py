@@ -30,8 +30,8 @@ WEAK = 0.6
 looks was, on people whom the detector of ``uprightpose reproduce rivals`` was not trained on: of
 LSP's, +2.0 PCK at 1.6 looks each; 0.45 gives +1.8 at 1.16."""
 
-PLACES = (1.0, 1.0, -1.0, -1.0, 1.2, 2.0)
-"""Along the axis from the torso's center up, in half torso lengths: shoulders, hips, neck, head."""
+PLACES = {"shoulder": 1.0, "hip": -1.0, "neck": 1.2, "head_top": 2.0}
+"""Along the axis from the torso's center up, in half torso lengths."""
 
 BATCH = 32
 """People at a time."""
@@ -223,10 +223,9 @@ def weighted_axis(
     Args:
         joints: any pixels or cells.
         scores: peaks of their maps.
-        skeleton: has a single neck, and ``head_top``.
+        skeleton: of the joints.
     """
-    axis = axis_joints(skeleton)
-    places = np.array(PLACES)
+    axis, places = axis_joints(skeleton), axis_places(skeleton)
     points, weight = joints[:, axis], np.maximum(scores[:, axis], 1e-3)
     share = weight / weight.sum(axis=1, keepdims=True)
     middle_place = (share * places).sum(axis=1, keepdims=True)
@@ -244,8 +243,21 @@ def sureness(scores: Float[ndarray, "n k"], skeleton: Skeleton) -> Float[ndarray
 
 
 def axis_joints(skeleton: Skeleton) -> list[int]:
-    """Return torso, neck and head, in the order of :data:`PLACES`."""
-    return [*skeleton.torso, *skeleton.neck, skeleton.joints.index("head_top")]
+    """Return torso, neck and, where the skeleton has it, the top of the head."""
+    head = [skeleton.joints.index("head_top")] if "head_top" in skeleton.joints else []
+    return [*skeleton.torso, *skeleton.neck, *head]
+
+
+def axis_places(skeleton: Skeleton) -> Float[ndarray, " p"]:
+    """Return the places of :func:`axis_joints` along the axis.
+
+    Example:
+        >>> from uprightpose.skeletons import LSP
+        >>> axis_places(LSP)
+        array([ 1. ,  1. , -1. , -1. ,  1.2,  2. ])
+    """
+    names = ["shoulder"] * 2 + ["hip"] * 2 + ["neck"] * len(skeleton.neck) + ["head_top"]
+    return np.array([PLACES[name] for name in names[: len(axis_joints(skeleton))]])
 
 
 def turn_crops(

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from uprightpose.refine import read_rotation
+from uprightpose.reproduce import refiner_arms
 from uprightpose.reproduce.refiner_arms import (
     Arm,
     Refiners,
@@ -137,7 +138,7 @@ class TestFiles:
         first = fit_arm(Arm("maps"), people, None, SIZE, 0, tmp_path / "a")
         names = sorted(file.name for file in (tmp_path / "a").iterdir())
         assert names == ["body.safetensors", "limbs.safetensors"]
-        monkeypatch.setattr("uprightpose.reproduce.refiner_arms.fit_on_maps", None)
+        monkeypatch.setattr(refiner_arms, "fit_on_maps", None)
         again = fit_arm(Arm("maps"), people, None, SIZE, 0, tmp_path / "a")
         assert same(first, again)
         assert not any(part.training for part in again)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from uprightpose.metrics import ANGLE_BINS
+from uprightpose.reproduce import study_page
 from uprightpose.reproduce.study import COPIES
 from uprightpose.reproduce.study_page import BINS, Comparison
 from uprightpose.reproduce.variants import Variant
@@ -101,7 +102,7 @@ class TestContrasts:
         self, comparison: Comparison, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         first = comparison.contrast(("exact", "rough"), "turned")
-        monkeypatch.setattr("uprightpose.reproduce.study_page.contrast_rows", None)
+        monkeypatch.setattr(study_page, "contrast_rows", None)
         assert comparison.contrast(("exact", "rough"), "turned") == first
 
 

@@ -83,15 +83,15 @@ class TestAlone:
         assert each.passes == {"natural": 1.5, "turned": 1.2}
 
     def test_refined_stacks_seeds(self) -> None:
-        def arm(detector: str, view: str, arm: Arm, seed: int) -> tuple:
+        def found(detector: str, view: str, arm: Arm, seed: int, copy: str) -> dict[str, Found]:
             assert (detector, view, arm.angle) == ("upright", "first", "maps")
-            stages = {
-                stage: {copy: Found(JOINTS + 10 * seed + at, JOINTS[..., 0]) for copy in COPIES}
+            assert copy in COPIES
+            return {
+                stage: Found(JOINTS + 10 * seed + at, JOINTS[..., 0])
                 for at, stage in enumerate(("body", "limbs"))
             }
-            return None, stages
 
-        study = study_of(arm=arm)
+        study = study_of(refined=found)
         one = refined(study, "title", "upright", "first", Arm("maps"), "limbs", 1.0)
         assert [(seed - JOINTS).mean() for seed in one.joints["natural"]] == pytest.approx(
             [1, 11, 21]
