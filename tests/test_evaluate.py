@@ -14,19 +14,17 @@ from uprightpose.data.lsp import read_lsp
 from uprightpose.data.sample import Sample
 from uprightpose.errors import InputError
 from uprightpose.evaluate import (
-    READINGS,
     Network,
     evaluate,
     format_report,
     held_out,
-    predict_samples,
     protocol_of,
     report_json,
-    turn_angles,
 )
 from uprightpose.frames import Crop
 from uprightpose.metrics import body_angle
 from uprightpose.model import PoseNet
+from uprightpose.sample_predictions import READINGS, predict_samples, turn_angles
 from uprightpose.skeletons import LSP
 from uprightpose.weights import Settings, build, load_weights, save_weights
 

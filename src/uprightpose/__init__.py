@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from uprightpose.data.person import Person
     from uprightpose.errors import InputError
     from uprightpose.large_conv import LargeConv2d
+    from uprightpose.looks import look_upright
     from uprightpose.model import PoseNet
     from uprightpose.normalize import (
         Rotation,
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from uprightpose.predict import Predictor, load, load_scout
     from uprightpose.refine import BodyRefiner, FramedMaps, LimbRefiner, RefinementNet
     from uprightpose.score_maps import decode, encode_disks, encode_gaussians
-    from uprightpose.scout import Scout, look_upright, turn_crops, turn_points
+    from uprightpose.scout import Scout
     from uprightpose.skeletons import COCO, FLIC, LSP, MPII, Limb, Skeleton
 
     __version__: str
@@ -56,20 +57,19 @@ __all__ = [
     "look_upright",
     "rotate_joints",
     "rotate_maps",
-    "turn_crops",
-    "turn_points",
 ]
 
 _NAMES = {
     "data.person": "Person",
     "errors": "InputError",
     "large_conv": "LargeConv2d",
+    "looks": "look_upright",
     "model": "PoseNet",
     "normalize": "Rotation body_rotation limb_rotation rotate_joints rotate_maps",
     "predict": "Predictor load load_scout",
     "refine": "BodyRefiner FramedMaps LimbRefiner RefinementNet",
     "score_maps": "decode encode_disks encode_gaussians",
-    "scout": "Scout look_upright turn_crops turn_points",
+    "scout": "Scout",
     "skeletons": "COCO FLIC LSP MPII Limb Skeleton",
 }
 _HOMES = {name: module for module, names in _NAMES.items() for name in names.split()}

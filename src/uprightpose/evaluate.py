@@ -1,54 +1,29 @@
 """Predictions + samples -> the paper's tables: every stage, by body angle, also on turned pictures.
 
-The turned copy of a dataset shows every picture turned about its middle by a fixed angle, drawn
-once over the full circle; the person keeps its size and what leaves the square is lost.
+What is said of the pictures is made by :mod:`uprightpose.sample_predictions`.
 """
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int
 from numpy import ndarray
-from tqdm import tqdm
 
 from uprightpose.data.folders import to_skeleton
-from uprightpose.data.images import MEAN_COLOR, crop_image, read_image
 from uprightpose.data.sample import Sample
 from uprightpose.error_types import error_types, overall_shares, type_shares
 from uprightpose.errors import InputError
-from uprightpose.frames import (
-    Crop,
-    apply_affine,
-    inside_square,
-    invert_affine,
-    map_to_image,
-    turn_matrices,
-    whole_image_box,
-)
 from uprightpose.metrics import angle_bins
-from uprightpose.model import STAGES, PoseNet, decode_stage
+from uprightpose.model import PoseNet
 from uprightpose.protocols import PROTOCOLS, REFERENCES, Protocol
-from uprightpose.score_maps import Subcell
-from uprightpose.scout import Scout, take_looks, turn_points, weighted_axis
+from uprightpose.sample_predictions import predict_samples, turn_angles
+from uprightpose.scout import Scout
 from uprightpose.settings import Settings
 from uprightpose.statistics import DRAWS
 from uprightpose.table_text import as_json, difference_json, format_shares, format_tables
 from uprightpose.tables import Difference, Table, pck_difference, pck_table
-
-TURN_SEED = 2017
-"""Of the angles of the turned copy."""
-
-READINGS: dict[str, tuple[Subcell, bool]] = {
-    "parabola": (True, False),
-    "gaussian": ("gaussian", False),
-    "quarter": ("quarter", False),
-    "paper": (False, True),
-}
-"""How joints are read: sub-cell, and whether maps are enlarged to the crop (SPEC 1.18)."""
 
 PROTOCOL_OF = {"flic": "flic", "mpii": "mpii-valid"}
 """Protocols that belong to a dataset; ``lsp`` else."""
@@ -69,156 +44,6 @@ Row = tuple[str, str]
 """Title of a model and name of its stage."""
 
 Rows = dict[Row, Float[ndarray, "n k 2"]]
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """What one model says about one set of pictures.
-
-    Attributes:
-        joints: for each stage of the model ``(n, k, 2)`` picture pixels.
-        truth: ``(n, k, 2)`` in the same pixels, NaN where absent.
-    """
-
-    joints: dict[str, Float[ndarray, "n k 2"]]
-    truth: Float[ndarray, "n k 2"]
-
-
-def turn_angles(count: int) -> Float[ndarray, " n"]:
-    """Return the turns of the turned copy in radians: fixed, over the full circle.
-
-    Example:
-        >>> turn_angles(3).round(3)
-        array([2.777, 0.218, 1.981])
-    """
-    return np.random.default_rng(TURN_SEED).uniform(-np.pi, np.pi, count)
-
-
-def predict_samples(
-    model: PoseNet,
-    crop: Crop,
-    samples: Sequence[Sample],
-    turns: Float[ndarray, " n"] | None = None,
-    *,
-    batch: int = 32,
-    title: str = "",
-    reading: str = "parabola",
-    scout: Scout | None = None,
-    turn_first: bool = True,
-) -> Predictions:
-    """Run a model on the box of every sample, the whole picture if it has none.
-
-    Args:
-        model: in evaluation mode, on any device.
-        crop: how it sees a person.
-        samples: with true joints in the model's skeleton.
-        turns: radians, one per sample: each crop is turned about its middle.
-        batch: crops at a time.
-        title: of the progress bar.
-        reading: a key of :data:`READINGS`.
-        scout: says which way bodies point.
-        turn_first: see :func:`~uprightpose.scout.take_looks`.
-
-    Returns:
-        Joints in picture pixels (of the turned pictures, if they are).
-    """
-    upright, truth = [], []
-    found: dict[str, list[Float[ndarray, "b k 2"]]] = {}
-    cuts: list[Cut] = []
-    for i, sample in enumerate(tqdm(samples, desc=title or "pictures", disable=None)):
-        image = read_image(sample.image)
-        box = sample.box or whole_image_box((image.shape[0], image.shape[1]))
-        matrix = crop.matrix(box, angle=0.0 if turns is None else float(turns[i]))
-        cuts.append(Cut(image, matrix, crop.size, alone=turns is not None))
-        upright.append(invert_affine(crop.matrix(box)))
-        truth.append(apply_affine(upright[-1], apply_affine(matrix, sample.joints)))
-        if len(cuts) == batch or i == len(samples) - 1:
-            seen = _seen(model, scout, cuts, reading, turn_first=turn_first)
-            for stage, joints in seen.items():
-                pixels = [apply_affine(m, j) for m, j in zip(upright, joints, strict=True)]
-                found.setdefault(stage, []).append(np.stack(pixels))
-            cuts, upright = [], []
-    return Predictions({k: np.concatenate(v) for k, v in found.items()}, np.stack(truth))
-
-
-@dataclass(frozen=True, eq=False)
-class Cut:
-    """A person's square, as it can be cut out of the picture at any further turn.
-
-    Attributes:
-        image: RGB.
-        matrix: its pixels -> the square's.
-        size: of the square.
-        alone: nothing is shown beyond the square, whatever the picture holds there: the square is
-            the picture of the turned copy.
-    """
-
-    image: UInt8[ndarray, "h w 3"]
-    matrix: Float[ndarray, "2 3"]
-    size: int
-    alone: bool
-
-    def crop(self, turn: float) -> UInt8[ndarray, "s s 3"]:
-        """Return the square, turned by so many radians about its middle."""
-        matrix = turn_matrices(self.matrix[None], np.array([turn]), self.size)[0]
-        crop = crop_image(self.image, matrix if turn else self.matrix, self.size)
-        if self.alone and turn:
-            crop[~inside_square(turn, self.size)] = MEAN_COLOR
-        return crop
-
-
-def _seen(
-    model: PoseNet, scout: Scout | None, cuts: Sequence[Cut], reading: str, *, turn_first: bool
-) -> dict[str, Float[ndarray, "b k 2"]]:
-    """Return each stage's joints in pixels of the squares, seen upright if there is a scout."""
-    device = next(model.parameters()).device
-    looks: list[tuple[ndarray, ndarray, dict[str, Float[ndarray, "b k 2"]]]] = []
-
-    def see(places: ndarray, turns: ndarray) -> tuple[ndarray, ndarray]:
-        crops = np.stack(
-            [cuts[place].crop(turn) for place, turn in zip(places, turns, strict=True)]
-        )
-        images = torch.from_numpy(crops).permute(0, 3, 1, 2).to(device)
-        decoded = _run(model, images, reading)
-        size = cuts[0].size
-        last, scores = list(decoded.values())[-1]
-        joints = {name: turn_points(own, -turns, size) for name, (own, _) in decoded.items()}
-        looks.append((places, turns, joints))
-        return scores.mean(axis=1), weighted_axis(last, scores, model.skeleton)
-
-    turns = np.zeros(len(cuts))
-    if scout is None:
-        see(np.arange(len(cuts)), turns)
-    else:
-        scouted = scout(np.stack([cut.crop(0.0) for cut in cuts])).turns
-        turns = take_looks(scouted, see, turn_first=turn_first)
-    found = {stage: joints.copy() for stage, joints in looks[0][2].items()}
-    for places, seen, joints in looks[1:]:
-        rows = np.flatnonzero(seen == turns[places])
-        for stage in found:
-            found[stage][places[rows]] = joints[stage][rows]
-    return found
-
-
-@torch.inference_mode()
-def _run(
-    model: PoseNet, images: torch.Tensor, reading: str
-) -> dict[str, tuple[Float[ndarray, "b k 2"], Float[ndarray, "b k"]]]:
-    """Return each stage's joints in crop pixels, and scores."""
-    outputs = model(images.float())
-    subcell, enlarged = READINGS[reading]
-    factor = model.stride if enlarged else 1
-    decoded = {
-        stage: decode_stage(outputs, stage, subcell=subcell, upsample=factor) for stage in STAGES
-    }
-    return {
-        stage: (
-            map_to_image(found.joints.double(), model.stride).cpu().numpy(),
-            found.scores.double().cpu().numpy(),
-        )
-        for stage, found in decoded.items()
-        if found is not None
-    }
 
 
 def protocol_of(samples: Sequence[Sample]) -> str:

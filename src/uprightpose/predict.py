@@ -17,10 +17,11 @@ from uprightpose.data.person import Person
 from uprightpose.errors import InputError, reason
 from uprightpose.frames import Crop
 from uprightpose.inference import Network, Options
+from uprightpose.looks import Look, take_looks
 from uprightpose.model import STAGES, PoseNet
 from uprightpose.pipeline import Pipeline
 from uprightpose.score_maps import Decoded
-from uprightpose.scout import Scout, take_looks, weighted_axis
+from uprightpose.scout import Scout, weighted_axis
 from uprightpose.shipped_models import SCOUT, SHIPPED
 from uprightpose.skeletons import Skeleton
 from uprightpose.views import Request, Seen, View, cut_turned, gather, pair, people_of, read_view
@@ -112,7 +113,7 @@ class Predictor:
         device: where it runs.
         scout: says which way bodies point, so that everyone is seen upright. ``None`` to see
             people as they are.
-        turn_first: see :func:`~uprightpose.scout.take_looks`.
+        turn_first: see :func:`~uprightpose.looks.take_looks`.
         **options: see :class:`~uprightpose.inference.Options`.
 
     Attributes:
@@ -284,21 +285,29 @@ class Predictor:
         if self.scout is None:
             return self.network(crops, stages)
         people = [(view, at) for view in views for at in range(len(view.crops))]
-        looks: list[tuple[ndarray, ndarray, dict[str, Decoded]]] = []
 
-        def see(places: ndarray, turns: ndarray) -> tuple[ndarray, ndarray]:
+        def see(places: ndarray, turns: ndarray) -> Look:
             chosen = [(*people[place], turn) for place, turn in zip(places, turns, strict=True)]
             cuts = [cut_turned(view, at, turn)[1] for view, at, turn in chosen]
-            looks.append((places, turns, self.network(np.stack(cuts), stages)))
-            last = looks[-1][2][stages[-1]]
-            scores = last.scores.double().numpy()
-            left = weighted_axis(last.joints.double().numpy(), scores, self.skeleton)
-            return scores.mean(axis=1), left
+            decoded = self.network(np.stack(cuts), stages)
+            parts = {
+                f"{stage} {name}": part.double().numpy()
+                for stage, one in decoded.items()
+                for name, part in one._asdict().items()
+            }
+            joints, scores = (parts[f"{stages[-1]} {name}"] for name in Decoded._fields)
+            left = weighted_axis(joints, scores, self.skeleton)
+            return Look(scores.mean(axis=1), left, parts)
 
-        turns = take_looks(self.scout(crops).turns, see, turn_first=self.turn_first)
+        turns, found, _ = take_looks(self.scout(crops).turns, see, turn_first=self.turn_first)
         for (view, at), turn in zip(people, turns.tolist(), strict=True):
             view.matrices[at] = cut_turned(view, at, turn)[0]
-        return {stage: _believed(looks, stage, turns) for stage in stages}
+        return {
+            stage: Decoded(
+                *(torch.from_numpy(found[f"{stage} {name}"]) for name in Decoded._fields)
+            )
+            for stage in stages
+        }
 
     def _people(
         self, view: View, found: dict[str, Decoded], stage: str, own: slice
@@ -307,18 +316,6 @@ class Predictor:
             return []
         decoded = Decoded(found[stage].joints[own], found[stage].scores[own])
         return people_of(view, decoded, self.model.stride, self.skeleton)
-
-
-def _believed(
-    looks: Sequence[tuple[ndarray, ndarray, dict[str, Decoded]]], stage: str, turns: ndarray
-) -> Decoded:
-    """Return a stage's joints of each person from the look at its final turn."""
-    joints, scores = (part.clone() for part in looks[0][2][stage])
-    for places, seen, found in looks[1:]:
-        rows = np.flatnonzero(seen == turns[places])
-        joints[places[rows]] = found[stage].joints[rows]
-        scores[places[rows]] = found[stage].scores[rows]
-    return Decoded(joints, scores)
 
 
 def choose_device(device: str | torch.device | None) -> torch.device:

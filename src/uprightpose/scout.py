@@ -5,7 +5,6 @@ them. The scout is a small detector of its own that learned people over the full
 through its torso, neck and head tells the turn.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple, final
 
 import numpy as np
@@ -13,7 +12,6 @@ import torch
 from jaxtyping import Float, UInt8
 from numpy import ndarray
 
-from uprightpose.data.images import MEAN_COLOR
 from uprightpose.frames import turn_matrices
 from uprightpose.model import PoseNet
 from uprightpose.score_maps import decode
@@ -21,14 +19,6 @@ from uprightpose.skeletons import Skeleton
 
 NEAR = float(np.radians(20))
 """Bodies this near to upright are left as they are: detectors know them."""
-
-LEFT = float(np.radians(15))
-"""A body that a detector still sees at least so far from upright is turned on."""
-
-WEAK = 0.6
-"""Mean peak of a person's score maps below which another look is taken. Chosen, as the order of
-looks was, on people whom the detector of ``uprightpose reproduce rivals`` was not trained on: of
-LSP's, +2.0 PCK at 1.6 looks each; 0.45 gives +1.8 at 1.16."""
 
 PLACES = {"shoulder": 1.0, "hip": -1.0, "neck": 1.2, "head_top": 2.0}
 """Along the axis from the torso's center up, in half torso lengths."""
@@ -63,12 +53,7 @@ class Scout:
         model: a detector of joints, torso, neck and head among them; in evaluation mode.
         size: side of the pictures that it was trained on; larger ones are averaged down to it.
 
-    Example:
-        Any detector of upright people, on square crops of people (RGB, uint8)::
-
-            scout = uprightpose.load_scout()
-            found = uprightpose.look_upright(crops, detect, scout)  # your detect: crops -> joints,
-            joints = found.joints                                   # scores; called once or twice
+    Use it by :func:`uprightpose.looks.look_upright`.
     """
 
     def __init__(self, model: PoseNet, size: int) -> None:
@@ -78,7 +63,7 @@ class Scout:
 
     @torch.inference_mode()
     def __call__(self, crops: UInt8[ndarray, "n s s 3"]) -> Sighting:
-        """Look at people.
+        """Look at people; nobody is no trouble.
 
         Args:
             crops: RGB, one person each.
@@ -97,109 +82,6 @@ class Scout:
         skeleton = self.model.skeleton
         every, peaks = np.concatenate(joints), np.concatenate(scores)
         return Sighting(weighted_axis(every, peaks, skeleton), sureness(peaks, skeleton))
-
-
-class Looked(NamedTuple):
-    """What a detector finds of people who were turned for it.
-
-    Attributes:
-        joints: ``(n, k, 2)`` pixels of the crops as they came.
-        scores: ``(n, k)``.
-        turns: ``(n,)`` radians, of the look that is believed.
-        passes: how often the detector saw a person, on average.
-    """
-
-    joints: Float[ndarray, "n k 2"]
-    scores: Float[ndarray, "n k"]
-    turns: Float[ndarray, " n"]
-    passes: float
-
-
-Detect = Callable[[ndarray], tuple[ndarray, ndarray]]
-"""Crops ``(m, s, s, 3)`` -> joints ``(m, k, 2)`` in their pixels and scores ``(m, k)``, 0 to 1."""
-
-See = Callable[[ndarray, ndarray], tuple[ndarray, ndarray]]
-"""Places of people and turns in radians -> mean peak and what is still left to turn, of each."""
-
-
-def look_upright(
-    crops: UInt8[ndarray, "n s s 3"],
-    detect: Detect,
-    scout: Scout,
-    *,
-    turn_first: bool = True,
-    weak: float = WEAK,
-) -> Looked:
-    """Let a detector of upright people see everybody upright.
-
-    Everyone is turned as the scout says. Where the detector's maps are weak then, it sees the
-    person as is, and turned further by what it still sees of a turn; the look with the highest
-    mean score is believed.
-
-    Args:
-        crops: RGB, one person each.
-        detect: of joints in the scout's order.
-        scout: says which way bodies point.
-        turn_first: see :func:`take_looks`.
-        weak: mean score below which another look is taken; 0 looks once at everyone.
-    """
-    size, skeleton = crops.shape[1], scout.model.skeleton
-    looks: list[tuple[ndarray, ndarray, ndarray, ndarray]] = []
-
-    def see(places: ndarray, turns: ndarray) -> tuple[ndarray, ndarray]:
-        joints, scores = detect(turn_crops(crops[places], turns))
-        looks.append((places, turns, turn_points(joints, -turns, size), scores))
-        return scores.mean(axis=1), weighted_axis(joints, scores, skeleton)
-
-    turns = take_looks(scout(crops).turns, see, turn_first=turn_first, weak=weak)
-    _, _, joints, scores = (part.copy() for part in looks[0])
-    for places, seen, found, peaks in looks[1:]:
-        believed = seen == turns[places]
-        joints[places[believed]], scores[places[believed]] = found[believed], peaks[believed]
-    passes = sum(len(places) for places, *_ in looks) / max(1, len(crops))
-    return Looked(joints, scores, turns, passes)
-
-
-def take_looks(
-    scouted: Float[ndarray, " n"], see: See, *, turn_first: bool = True, weak: float = WEAK
-) -> Float[ndarray, " n"]:
-    """Look at people until a look is good enough, and return the turns of the best looks.
-
-    The looks are: turned as the scout says; as they are; and turned further by what the first of
-    these still showed of a turn.
-
-    Args:
-        scouted: radians, the scout's turns.
-        see: looks at some people and remembers what it saw.
-        turn_first: in this order, for detectors of upright people; else people are looked at as
-            they are before they are turned, for detectors that know people at all angles.
-        weak: mean peak below which the next look is taken.
-    """
-    count = len(scouted)
-    if not count:
-        return scouted
-    zeros = np.zeros(count)
-    turns, then = (scouted, zeros) if turn_first else (zeros, scouted)
-    turns = turns.copy()
-    best, left = see(np.arange(count), turns)
-    left = np.where(turns == scouted, left, 0.0)
-
-    def look(proposed: ndarray) -> None:
-        again = np.flatnonzero(
-            (best < weak) & (proposed != scouted if turn_first else proposed != 0)
-        )
-        if not len(again):
-            return
-        peaks, seen = see(again, proposed[again])
-        left[again] = np.where(proposed[again] == scouted[again], seen, left[again])
-        better = again[peaks > best[again]]
-        turns[better] = proposed[better]
-        best[again] = np.maximum(best[again], peaks)
-
-    look(then)
-    further = np.where(np.abs(left) > LEFT, left, 0.0)
-    look(np.where(further != 0, scouted + further, scouted if turn_first else zeros))
-    return turns
 
 
 def average_down(
@@ -258,35 +140,6 @@ def axis_places(skeleton: Skeleton) -> Float[ndarray, " p"]:
     """
     names = ["shoulder"] * 2 + ["hip"] * 2 + ["neck"] * len(skeleton.neck) + ["head_top"]
     return np.array([PLACES[name] for name in names[: len(axis_joints(skeleton))]])
-
-
-def turn_crops(
-    crops: UInt8[ndarray, "n s s 3"], turns: Float[ndarray, " n"]
-) -> UInt8[ndarray, "n s s 3"]:
-    """Turn square pictures about their middle; what comes in from outside is the mean color.
-
-    Where the picture itself is at hand, cut it again by :func:`uprightpose.frames.turn_matrices`
-    instead: that resamples once, and shows what lies beside the crop.
-
-    Args:
-        crops: RGB.
-        turns: radians, positive clockwise.
-    """
-    import cv2
-
-    size = crops.shape[1]
-    turned = crops.copy()
-    matrices = turn_matrices(np.tile(np.eye(2, 3), (len(crops), 1, 1)), turns, size)
-    for at in np.flatnonzero(turns):
-        turned[at] = cv2.warpAffine(
-            crops[at],
-            matrices[at],
-            (size, size),
-            flags=cv2.INTER_LINEAR,
-            borderMode=cv2.BORDER_CONSTANT,
-            borderValue=MEAN_COLOR,
-        )
-    return turned
 
 
 def turn_points(

@@ -11,7 +11,8 @@ import torch
 
 from uprightpose.reproduce.refiner_arms import Size
 from uprightpose.reproduce.scales import Scale
-from uprightpose.reproduce.study import Plan, Study
+from uprightpose.reproduce.study import Study
+from uprightpose.reproduce.study_plan import Plan
 from uprightpose.reproduce.tables import Place
 from uprightpose.skeletons import FLIC11, MPII
 

@@ -12,7 +12,6 @@ import pytest
 
 import uprightpose.train.run
 from uprightpose.cli import main
-from uprightpose.evaluate import predict_samples
 from uprightpose.reproduce import rows
 from uprightpose.reproduce.experiment import reproduce_table
 from uprightpose.reproduce.paper import TABLES
@@ -20,6 +19,7 @@ from uprightpose.reproduce.report import Report, write_report
 from uprightpose.reproduce.requirements import read_test_people
 from uprightpose.reproduce.scales import SCALES
 from uprightpose.reproduce.tables import EXPERIMENTS, Experiment
+from uprightpose.sample_predictions import predict_samples
 from uprightpose.train.module import StageModule
 from uprightpose.train.recipe import Recipe
 from uprightpose.weights import load_weights
@@ -165,7 +165,7 @@ class TestInterrupted:
 
     def test_a_finished_table_is_not_made_again(self, table9, reproduce, monkeypatch):
         seen = count_trainings(monkeypatch)
-        monkeypatch.setattr("uprightpose.evaluate.predict_samples", None)
+        monkeypatch.setattr("uprightpose.sample_predictions.predict_samples", None)
         assert reproduce("table9") == table9
         assert not seen
 
@@ -191,7 +191,7 @@ class TestInterrupted:
             with pytest.raises(KeyboardInterrupt):
                 reproduce(STAGE_1, "unseen")
         with monkeypatch.context() as patch:
-            patch.setattr("uprightpose.evaluate.predict_samples", stop)
+            patch.setattr("uprightpose.sample_predictions.predict_samples", stop)
             with pytest.raises(KeyboardInterrupt):
                 reproduce(STAGE_1, "unseen")
         seen = count_trainings(monkeypatch)

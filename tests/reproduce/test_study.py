@@ -8,20 +8,15 @@ import numpy as np
 import pytest
 import torch
 
+from uprightpose.looks import LEFT
 from uprightpose.metrics import body_angle
 from uprightpose.normalize import MIN_SCORE
-from uprightpose.reproduce.refiner_arms import Arm, Found
-from uprightpose.reproduce.study import (
-    COPIES,
-    Plan,
-    Study,
-    angle_errors,
-    choose,
-    maps_angle,
-    read_maps,
-)
+from uprightpose.reproduce.found_joints import Found, angle_errors, choose, maps_angle, read_maps
+from uprightpose.reproduce.refiner_arms import Arm
+from uprightpose.reproduce.study import COPIES, Study
+from uprightpose.reproduce.study_plan import Plan
 from uprightpose.score_maps import encode_gaussians, with_background
-from uprightpose.scout import LEFT, NEAR, turn_points, weighted_axis
+from uprightpose.scout import NEAR, turn_points, weighted_axis
 from uprightpose.skeletons import LSP
 from uprightpose.train.recipe import folder, read_recipe
 
@@ -108,10 +103,9 @@ class TestReadMaps:
 
 
 class TestChoose:
-    def test_takes_the_highest_of_each_person(self) -> None:
+    def test_takes_what_is_chosen_for_each_person(self) -> None:
         options = [even(np.full((3, 14, 2), float(value)), value / 10) for value in (1, 2, 4)]
-        scores = np.array([[0.2, 0.9, 0.1], [0.5, 0.1, 0.6], [np.nan, -1.0, np.nan]])
-        found = choose(options, scores)
+        found = choose(options, np.array([1, 2, 1]))
         assert found.joints[:, 0, 0].tolist() == [2, 4, 2]
         assert found.scores[:, 5].tolist() == [0.2, 0.4, 0.2]
 

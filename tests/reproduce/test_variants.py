@@ -8,12 +8,13 @@ import pytest
 import torch
 
 from uprightpose.reproduce.credible import Credibility
-from uprightpose.reproduce.refiner_arms import Arm, Found
-from uprightpose.reproduce.study import COPIES, QUARTERS, Plan, Study, read_maps
+from uprightpose.reproduce.found_joints import Found, read_maps
+from uprightpose.reproduce.refiner_arms import Arm
+from uprightpose.reproduce.study import COPIES, QUARTERS, Study
+from uprightpose.reproduce.study_plan import Plan
 from uprightpose.reproduce.variants import (
     LOOKS,
     Chooser,
-    Looks,
     alone,
     best_of_quarters,
     mean_of_quarters,
@@ -131,15 +132,13 @@ class TestLooks:
     def test_who_is_looked_at_again(self, chooser: Chooser) -> None:
         """Only while all looks are weak, and only if another would show anything new."""
         looks = chooser.looks("natural")
-        assert looks.seen.astype(int).tolist() == [
-            [1, 0, 0],
-            [1, 1, 1],
-            [1, 0, 1],
-            [1, 1, 0],
-            [1, 1, 0],
-        ]
+        assert looks.count.tolist() == [1, 3, 2, 2, 2]
         assert looks.passes == pytest.approx(10 / 5)
-        assert ((looks.probability > 0) == looks.seen).all()
+
+    def test_the_probability_is_that_of_the_believed_peak(self, chooser: Chooser) -> None:
+        peaks = np.array([0.9, 0.6, 0.4, 0.3, 0.7])
+        wanted = 1 / (1 + np.exp(5 - 9 * peaks))
+        assert np.allclose(chooser.looks("natural").probability, wanted)
 
     def test_only_what_was_seen_is_believed(self, chooser: Chooser) -> None:
         looks = chooser.looks("natural")
@@ -150,11 +149,6 @@ class TestLooks:
         maps, angle = chooser.maps("natural")
         assert maps[:, 0, 0, 0].tolist() == [0, 2, 2, 0, 1]
         assert angle.tolist() == [0.5, 0.9, 0.8, 0.5, 0.0]
-
-    def test_a_probability_of_looks(self) -> None:
-        one = Found(JOINTS, np.ones((PEOPLE, 14)))
-        seen = np.tile([True, True, False], (PEOPLE, 1))
-        assert Looks((one, one, one), seen, seen * 0.5).passes == 2
 
 
 def test_planted_maps_are_read() -> None:

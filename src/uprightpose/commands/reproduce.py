@@ -148,7 +148,8 @@ def _simulation(arguments: Namespace) -> "Report":
 def _study(arguments: Namespace) -> "Report":
     from uprightpose.reproduce.normalization import reproduce_normalization
     from uprightpose.reproduce.rivals import reproduce_rivals
-    from uprightpose.reproduce.study import Plan, Study
+    from uprightpose.reproduce.study import Study
+    from uprightpose.reproduce.study_plan import Plan
 
     place = _place(arguments)
     _use_threads(place)

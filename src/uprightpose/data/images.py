@@ -12,7 +12,7 @@ from numpy import ndarray
 
 from uprightpose.data.writing import write_whole
 from uprightpose.errors import InputError
-from uprightpose.frames import compose_affine, shrink_matrix
+from uprightpose.frames import compose_affine, inside_square, shrink_matrix, turn_matrices
 from uprightpose.process_setting import ProcessSetting
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
@@ -118,6 +118,32 @@ def crop_image(
         borderValue=MEAN_COLOR,
     )
     return crop.astype(np.uint8, copy=False)
+
+
+def crop_turned(
+    image: UInt8[ndarray, "h w 3"],
+    matrix: Float[ndarray, "2 3"],
+    size: int,
+    turn: float,
+    *,
+    alone: bool = False,
+) -> UInt8[ndarray, "s s 3"]:
+    """Cut a square crop out of a picture, turned about its middle, by one resampling.
+
+    Args:
+        image: RGB.
+        matrix: image pixels -> pixels of the crop that is not turned.
+        size: side of the crop.
+        turn: radians, positive clockwise as displayed.
+        alone: show nothing beyond the crop that is not turned, whatever the picture holds there.
+    """
+    if not turn:
+        return crop_image(image, matrix, size)
+    turned = turn_matrices(matrix[None], np.array([turn]), size)[0]
+    crop = crop_image(image, turned, size)
+    if alone:
+        crop[~inside_square(turn, size)] = MEAN_COLOR
+    return crop
 
 
 def _swapped(image: UInt8[ndarray, "h w 3"]) -> UInt8[ndarray, "h w 3"]:

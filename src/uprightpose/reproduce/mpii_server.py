@@ -123,8 +123,8 @@ def _struct(**fields: Any) -> ndarray:
 def _predict(
     weights: Path, stage: str, people: Sequence[Sample], place: Place
 ) -> Float[ndarray, "n 16 2"]:
-    from uprightpose.evaluate import predict_samples
     from uprightpose.predict import choose_device
+    from uprightpose.sample_predictions import predict_samples
     from uprightpose.weights import load_weights
 
     model, settings = load_weights(weights)

@@ -8,11 +8,12 @@ it or by all joints of the axis, and by the true one.
 import numpy as np
 import torch
 
+from uprightpose.reproduce.found_joints import angle_errors
 from uprightpose.reproduce.machine import describe_machine
 from uprightpose.reproduce.refiner_arms import Arm, predict_arm
 from uprightpose.reproduce.report import Report, markdown_table
 from uprightpose.reproduce.rivals import time_study
-from uprightpose.reproduce.study import COPIES, Study, angle_errors
+from uprightpose.reproduce.study import COPIES, Study
 from uprightpose.reproduce.study_page import Comparison, Pair
 from uprightpose.reproduce.variants import Variant, alone, refined
 

@@ -18,6 +18,7 @@ from uprightpose.frames import map_to_image
 from uprightpose.model import shown_maps
 from uprightpose.normalize import Rotation
 from uprightpose.refine import BodyRefiner, LimbRefiner, read_rotation
+from uprightpose.reproduce.found_joints import Found
 from uprightpose.skeletons import LSP
 from uprightpose.train.on_maps import LabeledMaps, fit_on_maps
 
@@ -68,18 +69,6 @@ class Refiners(NamedTuple):
 
     body: BodyRefiner
     limbs: LimbRefiner
-
-
-class Found(NamedTuple):
-    """Joints of people, and the scores of their maps.
-
-    Attributes:
-        joints: ``(n, k, 2)`` pixels of the squares, turned as the maps show them.
-        scores: ``(n, k)``.
-    """
-
-    joints: Float[ndarray, "n k 2"]
-    scores: Float[ndarray, "n k"]
 
 
 def fit_arm(

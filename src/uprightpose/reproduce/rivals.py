@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from uprightpose.looks import WEAK
 from uprightpose.reproduce.credible import calibration_error
+from uprightpose.reproduce.found_joints import angle_errors
 from uprightpose.reproduce.machine import describe_machine
 from uprightpose.reproduce.refiner_arms import Arm, count_refiners
 from uprightpose.reproduce.report import Report, markdown_table
-from uprightpose.reproduce.study import COPIES, Study, angle_errors
+from uprightpose.reproduce.study import COPIES, Study
 from uprightpose.reproduce.study_page import Comparison, Pair
 from uprightpose.reproduce.timing import time_parts
 from uprightpose.reproduce.variants import (
@@ -26,7 +28,7 @@ from uprightpose.reproduce.variants import (
     mean_of_quarters,
     refined_looks,
 )
-from uprightpose.scout import NEAR, WEAK
+from uprightpose.scout import NEAR
 
 DETECTOR = "detector, within 30 degrees"
 OWN = "picture uprighted by the detector's own angle, detected again"
@@ -154,7 +156,7 @@ def _angles(study: Study, chooser: Chooser) -> str:
             share = f"{100 * np.mean(error > 30):.1f}"
             rows.append([copy, name, f"{np.median(error):.1f}", share])
         errors = angle_errors(best, truth)
-        gap = calibration_error(looks.probability.max(axis=1), errors < 45)
+        gap = calibration_error(looks.probability, errors < 45)
         rows.append([copy, "calibration error of the credible look", f"{gap:.3f}", "-"])
     return markdown_table(["pictures", "angle", "median error", "beyond 30, %"], rows)
 

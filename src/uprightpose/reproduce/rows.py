@@ -138,8 +138,8 @@ def _seconds(path: Path) -> float:
 def _predict(
     weights: Path, training: Training, people: Sequence[Sample], pictures: Pictures, place: Place
 ) -> Joints:
-    from uprightpose.evaluate import predict_samples, turn_angles
     from uprightpose.predict import choose_device
+    from uprightpose.sample_predictions import predict_samples, turn_angles
     from uprightpose.weights import load_weights
 
     model, settings = load_weights(weights)

@@ -19,10 +19,10 @@ from uprightpose.data.folders import read_folder
 from uprightpose.data.picture_size import picture_size
 from uprightpose.data.sample import Sample
 from uprightpose.errors import InputError
-from uprightpose.evaluate import turn_angles
 from uprightpose.frames import Crop, apply_affine, whole_image_box
 from uprightpose.reproduce.hypotheses import Pictures
 from uprightpose.reproduce.simulated_maps import SimulatedMaps, draw_maps
+from uprightpose.sample_predictions import turn_angles
 from uprightpose.skeletons import LSP
 
 SIDE = 24

@@ -6,12 +6,8 @@ the last fifth of LSP train and LSPET, whose maps teach the refiners. Nothing he
 people.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from functools import cached_property
-from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -24,27 +20,21 @@ from uprightpose.data.loader import SampleStream
 from uprightpose.data.lsp import read_lsp, read_lspet
 from uprightpose.data.pack import pack_samples
 from uprightpose.data.sample import Sample
-from uprightpose.data.writing import make_folder, write_whole
-from uprightpose.evaluate import turn_angles
-from uprightpose.frames import Crop, map_to_image
-from uprightpose.metrics import axis_angle, body_angle
+from uprightpose.frames import Crop
+from uprightpose.looks import LEFT
+from uprightpose.metrics import axis_angle
 from uprightpose.model import PoseNet
-from uprightpose.reproduce.refiner_arms import (
-    Arm,
-    Found,
-    Refiners,
-    Size,
-    fit_arm,
-    predict_arm,
-)
+from uprightpose.reproduce.found_joints import Found, kept, maps_angle, read_maps
+from uprightpose.reproduce.refiner_arms import Arm, Refiners, fit_arm, predict_arm
+from uprightpose.reproduce.study_plan import HELD_OUT, SCOUT, Plan, recipe_of
 from uprightpose.reproduce.turned_maps import (
     TestPictures,
     TrainingPictures,
     make_hypotheses,
     make_maps,
 )
-from uprightpose.score_maps import decode
-from uprightpose.scout import LEFT, NEAR, turn_points, weighted_axis
+from uprightpose.sample_predictions import turn_angles
+from uprightpose.scout import NEAR, turn_points, weighted_axis
 from uprightpose.skeletons import LSP
 from uprightpose.train.on_maps import LabeledMaps
 from uprightpose.train.people import held_out
@@ -54,70 +44,12 @@ from uprightpose.weights import load_angle_net, load_weights
 COPIES = ("natural", "turned")
 """The test pictures, and their copy turned over the full circle."""
 
-HELD_OUT = 5
-"""The last fifth of each dataset teaches refinement alone."""
-
-SCOUT = 64
-"""Side of the pictures of the small detector that tells the angle, in pixels."""
-
 QUARTERS = (0.0, np.pi / 2, np.pi, -np.pi / 2)
 """Turns of the rivals that look at several copies of a picture."""
 
 LEARNED = Augmentation(rotation=180.0, upright_share=0.5, shift=0.05)
 """Of the pictures whose maps teach refiners: half are within 30 degrees of how they were taken,
 as test pictures are, half anywhere."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Everything that may be made smaller.
-
-    Attributes:
-        detector_steps: of the upright detector.
-        circle_steps: of the circle detector, from the upright one's weights on.
-        angle_steps: of the angle's posterior.
-        scout_steps: of the scout.
-        rounds: augmentations of each held-out person whose maps teach refiners.
-        refiners: their size and steps.
-        seeds: of refiners.
-        people: of each dataset at most, 0 for all (tests of the program itself use a few).
-        keys: of every recipe, in the place of the study's own (these tests use a smaller trunk).
-    """
-
-    detector_steps: int = 2400
-    circle_steps: int = 1000
-    angle_steps: int = 2000
-    scout_steps: int = 2200
-    rounds: int = 6
-    refiners: Size = field(default_factory=Size)
-    seeds: int = 3
-    people: int = 0
-    keys: Mapping[str, Any] = field(default_factory=dict)
-
-    def times(self, factor: float) -> "Plan":
-        """Return the plan with all steps times ``factor``.
-
-        Example:
-            >>> Plan().times(0.5).detector_steps
-            1200
-        """
-        size = self.refiners
-        return replace(
-            self,
-            detector_steps=_times(self.detector_steps, factor),
-            circle_steps=_times(self.circle_steps, factor),
-            angle_steps=_times(self.angle_steps, factor),
-            scout_steps=_times(self.scout_steps, factor),
-            refiners=replace(
-                size,
-                body_steps=_times(size.body_steps, factor),
-                limbs_steps=_times(size.limbs_steps, factor),
-            ),
-        )
-
-
-def _times(steps: int, factor: float) -> int:
-    return max(1, round(steps * factor))
 
 
 class Study:
@@ -149,61 +81,7 @@ class Study:
 
     def recipe(self, name: str) -> Recipe:
         """Return the training of ``"upright"``, ``"circle"``, ``"scout"`` or ``"angle"``."""
-        return replace(self._own_recipe(name), **self.plan.keys)
-
-    def _own_recipe(self, name: str) -> Recipe:
-        plan = self.plan
-        common = Recipe(
-            out=str(self.out / name),
-            lsp=str(self.data / "lsp"),
-            lspet=str(self.data / "lspet"),
-            labels="pc",
-            size=128,
-            trunk_weights=str(self.data / "resnet18"),
-            frozen_trunk=("conv1", "bn1", "layer1"),
-            head_width=64,
-            target="gaussians",
-            sigma=1.5,
-            occluded="drawn",
-            held_out=HELD_OUT,
-            shift=0.05,
-            batch=32,
-            schedule="cosine",
-            save_every=200,
-            threads=self.threads,
-            detector_steps=plan.detector_steps,
-        )
-        match name:
-            case "upright":
-                return replace(common, upright=True, rotation=30.0)
-            case "circle":
-                start = str(self.out / "upright" / "detector.safetensors")
-                return replace(common, start=start, detector_steps=plan.circle_steps, rate=5e-4)
-            case "scout":
-                return replace(
-                    common,
-                    size=SCOUT,
-                    head_width=32,
-                    sigma=1.0,
-                    shift=0.08,
-                    batch=48,
-                    detector_steps=plan.scout_steps,
-                )
-            case _:
-                return replace(
-                    common,
-                    size=64,
-                    head_width=0,
-                    target="own",
-                    sigma=1.0,
-                    occluded="background",
-                    shift=0.08,
-                    erase=0.3,
-                    batch=48,
-                    detector_steps=0,
-                    angle_steps=plan.angle_steps,
-                    save_every=250,
-                )
+        return recipe_of(self.plan, name, self.data, self.out, threads=self.threads)
 
     def detector(self, name: str) -> PoseNet:
         """Return ``"upright"``, ``"circle"`` or ``"scout"``, trained if it is not there."""
@@ -291,7 +169,7 @@ class Study:
                 head in these maps (SPEC 6.3); ``"posterior"``, the likeliest of the angle net;
                 ``"scout"``, the axis in the scout's maps; ``"first"``, the same, but 0 below
                 ``scout.NEAR``; ``"corrected"``, the first and what the detector's maps of pictures
-                turned by it still show, if more than ``scout.LEFT``; or ``"true"`` (where the body
+                turned by it still show, if more than ``looks.LEFT``; or ``"true"`` (where the body
                 angle is not known, that of :func:`~uprightpose.metrics.axis_angle`).
             copy: one of :data:`COPIES`, or ``"training"``.
             detector: whose maps.
@@ -391,68 +269,11 @@ class Study:
         ]
 
 
-def kept(path: Path, find: Callable[[], Mapping[str, Found]]) -> dict[str, Found]:
-    """Return what is found, by stage; only once, then from the file."""
-    if not path.is_file():
-        make_folder(path.parent)
-        stream = BytesIO()
-        arrays = {
-            f"{stage} {name}": value
-            for stage, one in find().items()
-            for name, value in one._asdict().items()
-        }
-        np.savez_compressed(stream, **arrays)
-        write_whole(path, stream.getvalue())
-    with np.load(path) as arrays:
-        stages = dict.fromkeys(name.partition(" ")[0] for name in arrays)
-        return {
-            stage: Found(arrays[f"{stage} joints"], arrays[f"{stage} scores"]) for stage in stages
-        }
-
-
 def _train(recipe: Recipe) -> None:
     from uprightpose.train.run import train
 
     train(recipe)
 
 
-def read_maps(maps: ndarray, stride: float = 4) -> Found:
-    """Return the joints of maps in pixels of their squares, turned as seen, and the scores."""
-    joints, scores = [], []
-    for start in range(0, len(maps), 64):
-        own = torch.from_numpy(maps[start : start + 64, : len(LSP.joints)].astype(np.float32))
-        found = decode(own)
-        joints.append(found.joints.double().numpy())
-        scores.append(found.scores.double().numpy())
-    return Found(map_to_image(np.concatenate(joints), stride), np.concatenate(scores))
-
-
-def maps_angle(maps: ndarray) -> Float[ndarray, " n"]:
-    """Return the body angles that maps show, as body normalization reads them; NaN for none."""
-    from uprightpose.normalize import MIN_SCORE
-
-    found = read_maps(maps)
-    axis = found.scores[:, [*LSP.torso, *LSP.neck]]
-    angle = body_angle(found.joints, LSP)
-    return np.where((axis >= MIN_SCORE).all(axis=1), angle, np.nan)
-
-
 def _axis(found: Found) -> Float[ndarray, " n"]:
     return weighted_axis(found.joints, found.scores, LSP)
-
-
-def choose(options: Sequence[Found], scores: Float[ndarray, "n o"]) -> Found:
-    """Return for each person the option of the highest score, NaN counting as lowest."""
-    best = np.where(np.isnan(scores), -np.inf, scores).argmax(axis=1)
-    rows = np.arange(len(best))
-    return Found(
-        np.stack([one.joints for one in options], axis=1)[rows, best],
-        np.stack([one.scores for one in options], axis=1)[rows, best],
-    )
-
-
-def angle_errors(angle: Float[ndarray, " n"], truth: Float[ndarray, " n"]) -> Float[ndarray, " n"]:
-    """Return the size of the difference of angles in degrees; no angle stands for upright."""
-    difference = np.nan_to_num(angle) - truth
-    error: ndarray = np.abs(np.degrees(np.arctan2(np.sin(difference), np.cos(difference))))
-    return error

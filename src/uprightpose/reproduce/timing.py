@@ -9,7 +9,7 @@ import torch
 from uprightpose.framed import merge_joints
 from uprightpose.model import PoseNet
 from uprightpose.reproduce.refiner_arms import Refiners, refine_body, refine_limbs
-from uprightpose.reproduce.study import SCOUT
+from uprightpose.reproduce.study_plan import SCOUT
 from uprightpose.scout import average_down
 from uprightpose.skeletons import LSP
 

@@ -17,15 +17,13 @@ from numpy import ndarray
 from tqdm import tqdm
 
 from uprightpose.angle_net import AngleNet, Hypotheses, hypotheses
-from uprightpose.data.images import MEAN_COLOR, crop_image, read_image
+from uprightpose.data.images import crop_turned, read_image
 from uprightpose.data.loader import SampleStream
 from uprightpose.data.sample import Sample
 from uprightpose.data.writing import make_folder
 from uprightpose.frames import (
     Crop,
     apply_affine,
-    inside_square,
-    turn_matrices,
     whole_image_box,
 )
 from uprightpose.model import PoseNet
@@ -79,12 +77,9 @@ class TestPictures:
         found = np.empty((len(places), size, size, 3), np.uint8)
         for row, place in enumerate(places.tolist()):
             image = read_image(self.samples[place].image)
-            before = self._matrix(place, image.shape)[None]
-            matrix = turn_matrices(before, angle[[row]], size)[0]
-            found[row] = crop_image(image, matrix, size)
-            if self.turns is not None:
-                shown = inside_square(float(angle[row]), size)
-                found[row][~shown] = MEAN_COLOR
+            matrix, turn = self._matrix(place, image.shape), float(angle[row])
+            alone = self.turns is not None
+            found[row] = crop_turned(image, matrix, size, turn, alone=alone)
         return found
 
     def joints(self) -> Float[ndarray, "n k 2"]:

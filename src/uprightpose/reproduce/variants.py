@@ -6,23 +6,17 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from numpy import ndarray
 
 from uprightpose.frames import middle
+from uprightpose.looks import WEAK, Look, take_looks
 from uprightpose.normalize import Rotation, rotate_maps
 from uprightpose.reproduce.credible import RIGHT, Credibility, fit_credibility
-from uprightpose.reproduce.refiner_arms import Arm, Found, predict_arm
-from uprightpose.reproduce.study import (
-    COPIES,
-    QUARTERS,
-    Study,
-    angle_errors,
-    choose,
-    kept,
-    read_maps,
-)
-from uprightpose.scout import WEAK, turn_points
+from uprightpose.reproduce.found_joints import Found, angle_errors, choose, kept, read_maps
+from uprightpose.reproduce.refiner_arms import Arm, predict_arm
+from uprightpose.reproduce.study import COPIES, QUARTERS, Study
+from uprightpose.scout import turn_points
 
 LOOKS = ("first", "zero", "corrected")
 """Angles from which a person is looked at, in this order (:meth:`Study.angles`): the scout's; none;
@@ -52,29 +46,25 @@ class Looks:
 
     Attributes:
         found: at each of :data:`LOOKS`.
-        seen: ``(n, 3)`` whether this look was taken at all.
-        probability: ``(n, 3)`` that its angle is right; 0 where not seen.
+        choice: ``(n,)`` which of them is believed.
+        count: ``(n,)`` how many were taken.
+        probability: ``(n,)`` that the believed angle is right.
     """
 
-    found: tuple[Found, Found, Found]
-    seen: Bool[ndarray, "n 3"]
-    probability: Float[ndarray, "n 3"]
+    found: tuple[Found, ...]
+    choice: Int[ndarray, " n"]
+    count: Float[ndarray, " n"]
+    probability: Float[ndarray, " n"]
 
     @property
     def best(self) -> Found:
-        """What the look of the highest probability found."""
-        return choose(self.found, self.probability)
-
-    @property
-    def choice(self) -> Int[ndarray, " n"]:
-        """Which look is believed."""
-        choice: ndarray = self.probability.argmax(axis=1)
-        return choice
+        """What the believed looks found."""
+        return choose(self.found, self.choice)
 
     @property
     def passes(self) -> float:
         """Looks per person."""
-        return float(self.seen.sum(axis=1).mean())
+        return float(self.count.mean())
 
 
 class Chooser:
@@ -119,11 +109,17 @@ class Chooser:
         angles = np.stack([study.angles(name, copy, self.detector) for name in LOOKS], axis=1)
         found = tuple(study.seen(self.detector, copy, name) for name in LOOKS)
         peaks = np.stack([one.scores.mean(axis=1) for one in found], axis=1)
-        new = np.stack(
-            [np.full(len(angles), True), angles[:, 0] != 0, angles[:, 2] != angles[:, 0]]
-        )
-        seen = taken(peaks, new.T, self.weak)
-        return Looks(found, seen, np.where(seen, self.credibility(peaks), 0.0))  # type: ignore[arg-type]
+        first, _, corrected = angles.T
+
+        def see(places: ndarray, turns: ndarray) -> Look:
+            which = np.where(turns == first[places], 0, np.where(turns == 0, 1, 2))
+            left = (corrected - first)[places]
+            return Look(peaks[places, which], left, {"which": which})
+
+        _, believed, count = take_looks(first, see, weak=self.weak)
+        choice = believed["which"]
+        probability = self.credibility(peaks[np.arange(len(choice)), choice])
+        return Looks(found, choice, count, probability)
 
     def refined(self, arm: Arm, seed: int, copy: str) -> dict[str, Found]:
         """Return what an arm of the first looks' maps finds in the believed looks, by stage."""
@@ -146,29 +142,6 @@ class Chooser:
         ]
         maps = np.stack([views[look][place] for place, look in enumerate(choice)])
         return maps, angles[np.arange(len(choice)), choice]
-
-
-def taken(
-    peaks: Float[ndarray, "n o"], new: Bool[ndarray, "n o"], weak: float
-) -> Bool[ndarray, "n o"]:
-    """Return which looks are taken: each new one while no peak so far reaches ``weak``.
-
-    Args:
-        peaks: mean peak of the maps of each look, in their order.
-        new: whether a look would show anything that an earlier one does not; the first does.
-        weak: mean peak.
-
-    Example:
-        >>> peaks = np.array([[0.3, 0.6, 0.2], [0.5, 0.6, 0.2]])
-        >>> taken(peaks, np.full((2, 3), True), 0.45).tolist()
-        [[True, True, False], [True, False, False]]
-    """
-    seen = np.zeros_like(new)
-    best = np.full(len(peaks), -np.inf)
-    for look in range(peaks.shape[1]):
-        seen[:, look] = new[:, look] & (best < weak)
-        best = np.where(seen[:, look], np.maximum(best, peaks[:, look]), best)
-    return seen
 
 
 def alone(
@@ -197,7 +170,8 @@ def best_of_quarters(study: Study, detector: str, copy: str) -> Found:
         found = read_maps(maps)
         back = turn_points(found.joints, np.full(len(maps), -turn), 128)
         looks.append(Found(back, found.scores))
-    return choose(looks, np.stack([one.scores.mean(axis=1) for one in looks], axis=1))
+    peaks = np.stack([one.scores.mean(axis=1) for one in looks], axis=1)
+    return choose(looks, peaks.argmax(axis=1))
 
 
 def mean_of_quarters(study: Study, detector: str, copy: str) -> Found:

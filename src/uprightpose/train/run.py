@@ -3,7 +3,6 @@
 import json
 import logging
 import os
-import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -13,9 +12,6 @@ import lightning
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor, nn
 
@@ -35,7 +31,8 @@ from uprightpose.pose_types import pose_clusters
 from uprightpose.settings import Settings
 from uprightpose.skeletons import SKELETONS
 from uprightpose.train.angle import AngleModule
-from uprightpose.train.module import Progress, StageData, StageModule
+from uprightpose.train.fit import checkpoint_of, fit
+from uprightpose.train.module import StageModule
 from uprightpose.train.people import learners
 from uprightpose.train.recipe import DATASETS, Recipe, folder
 from uprightpose.train.stages import FOLD, STAGES, Stage
@@ -58,15 +55,6 @@ BODY = (
 LIMBS = ("limb_canvas", "normalize_limbs", "semi_global", "limb_inputs", "merge", "share_sides")
 BUILT = {"detector": DETECTOR, "body": DETECTOR + BODY, "limbs": DETECTOR + BODY + LIMBS}
 """Keys that weights to start from must share, by their last stage."""
-
-EXPECTED = (
-    ".*does not have many workers",  # decoding is done once, for the pack
-    r".*module\(s\) in eval mode at the start",  # stages before are fixed
-    ".*Checkpoint directory .* exists and is not empty",  # a resumed stage
-    ".*your dataloader is not resumable",  # it is: batches are a function of the step
-    ".*treespec, LeafSpec",  # Lightning's own, with a newer torch
-)
-"""Warnings of Lightning that say what is meant to be."""
 
 
 def train(recipe: Recipe) -> Path:
@@ -140,10 +128,10 @@ def _train_angle(recipe: Recipe, pack: Pack, sources: Sequence[str]) -> Path:
     items = learners("detector", sources, recipe.held_out, known)
     frozen = _frozen(net.trunk, recipe.frozen_trunk) if recipe.frozen_trunk else []
     module = AngleModule(net, recipe, frozen)
-    _fit(module, _stream(recipe, pack, offset=len(STAGES), items=items), recipe, finished)
+    fit(module, _stream(recipe, pack, offset=len(STAGES), items=items), recipe, finished)
     if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
         save_angle_net(net, recipe.trunk, finished, half=False)
-        _checkpoint(finished).unlink(missing_ok=True)
+        checkpoint_of(finished).unlink(missing_ok=True)
     return finished
 
 
@@ -372,100 +360,12 @@ def _run_stage(
     centers = _centers(recipe, pack) if stage.name == "body" else None
     offset = STAGES.index(stage) if stage in STAGES else 0
     stream = _stream(recipe, pack, offset=offset, items=items, upright=turns, centers=centers)
-    trainer, report = _fit(module, stream, recipe, finished)
+    trainer, report = fit(module, stream, recipe, finished)
     if trainer.is_global_zero:
         save_weights(model, settings, finished, half=False)
-        _checkpoint(finished).unlink(missing_ok=True)  # only now: the weights are safe
+        checkpoint_of(finished).unlink(missing_ok=True)  # only now: the weights are safe
         print(f"stage {finished.stem}: {report}; weights in {finished}", flush=True)
     trainer.strategy.barrier()
-
-
-def _fit(
-    module: StageModule | AngleModule, stream: SampleStream, recipe: Recipe, finished: Path
-) -> tuple[lightning.Trainer, str]:
-    """Fit a module, from its checkpoint if there is one; return how fast data came, too.
-
-    Raises:
-        InputError: if it diverged.
-    """
-    data = StageData(stream, module)
-    checkpoint = _checkpoint(finished)
-    trainer = _trainer(module, recipe, checkpoint)
-    resume = checkpoint if checkpoint.exists() else None
-    try:
-        with warnings.catch_warnings():
-            for expected in EXPECTED:
-                warnings.filterwarnings("ignore", message=expected)
-            trainer.fit(module, data, ckpt_path=resume, weights_only=False)
-    except SystemExit as error:  # what Lightning makes of Ctrl-C
-        raise KeyboardInterrupt from error
-    finally:
-        data.close()
-    if not all(value.isfinite().all() for value in module.model.parameters()):
-        raise InputError(f"stage {module.title} diverged: its weights are no numbers; lower rate")
-    return trainer, data.report()
-
-
-def _checkpoint(finished: Path) -> Path:
-    return finished.parent / "checkpoints" / f"{finished.stem}.ckpt"
-
-
-def _trainer(
-    module: StageModule | AngleModule, recipe: Recipe, checkpoint: Path
-) -> lightning.Trainer:
-    """Return Lightning's trainer of one stage.
-
-    Raises:
-        InputError: if this machine has no such accelerator or precision.
-    """
-    logs = checkpoint.parent.parent / "logs"
-    try:
-        return lightning.Trainer(
-            max_steps=module.steps,
-            max_epochs=-1,
-            accelerator=recipe.accelerator,
-            devices=recipe.devices,
-            num_nodes=recipe.nodes,
-            strategy=_strategy(module, recipe),
-            use_distributed_sampler=False,  # each process reads its part of every batch itself
-            sync_batchnorm=recipe.processes > 1 and torch.cuda.is_available(),
-            precision=recipe.precision,  # type: ignore[arg-type]
-            gradient_clip_val=recipe.clip,
-            logger=CSVLogger(logs.parent, name=logs.name, version=_unused(logs, checkpoint.stem)),
-            log_every_n_steps=1 if module.steps < 100 else 50,
-            callbacks=[
-                Progress(),
-                ModelCheckpoint(
-                    checkpoint.parent,
-                    filename=checkpoint.stem,
-                    every_n_train_steps=recipe.save_every,
-                    enable_version_counter=False,
-                    save_on_train_epoch_end=False,
-                ),
-            ],
-            enable_model_summary=False,
-            enable_progress_bar=False,
-        )
-    except (MisconfigurationException, ValueError, TypeError) as error:
-        raise InputError(
-            f"recipe: accelerator {recipe.accelerator}, precision {recipe.precision}: {error}"
-        ) from error
-
-
-def _strategy(module: StageModule | AngleModule, recipe: Recipe) -> str:
-    """Return how processes work together; in a phase some parts may get no gradient."""
-    if recipe.processes == 1:
-        return "auto"
-    if isinstance(module, AngleModule):
-        return "ddp"
-    detector: Any = module.model.detector
-    return "ddp_find_unused_parameters_true" if len(detector.phases) > 1 else "ddp"
-
-
-def _unused(logs: Path, stage: str) -> str:
-    """Return a name for a stage's log that overwrites none, when the stage is resumed."""
-    earlier = len(list(logs.glob(f"{stage}*")))
-    return f"{stage}-{earlier}" if earlier else stage
 
 
 def _frozen(trunk: nn.Module, names: Sequence[str]) -> list[nn.Module]:

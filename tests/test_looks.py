@@ -9,11 +9,11 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
-from uprightpose import evaluate as evaluate_module
 from uprightpose import predict as predict_module
-from uprightpose.data.images import MEAN_COLOR, crop_image
+from uprightpose import sample_predictions
+from uprightpose.data.images import MEAN_COLOR, crop_image, crop_turned
 from uprightpose.data.sample import Sample
-from uprightpose.evaluate import Cut, predict_samples
+from uprightpose.errors import InputError
 from uprightpose.frames import (
     Crop,
     apply_affine,
@@ -22,22 +22,11 @@ from uprightpose.frames import (
     map_to_image,
     turn_matrices,
 )
+from uprightpose.looks import LEFT, WEAK, Believed, Look, expect_crops, look_upright, take_looks
 from uprightpose.metrics import body_angle
 from uprightpose.model import decode_stage
 from uprightpose.predict import Predictor, load
-from uprightpose.scout import (
-    LEFT,
-    NEAR,
-    WEAK,
-    Scout,
-    Sighting,
-    axis_joints,
-    look_upright,
-    take_looks,
-    turn_crops,
-    turn_points,
-    weighted_axis,
-)
+from uprightpose.scout import NEAR, Scout, Sighting, axis_joints, turn_points, weighted_axis
 from uprightpose.settings import Settings
 from uprightpose.skeletons import COCO, FLIC, LSP, MPII, Skeleton
 from uprightpose.weights import build, save_weights
@@ -106,7 +95,8 @@ class TestTurns:
         for crop, ((x, y),) in zip(crops, points.astype(int), strict=True):
             crop[y - 1 : y + 2, x - 1 : x + 2] = 255
         turns = np.array([0.8, -2.1])
-        turned = turn_crops(crops, turns).astype(float)[:, 6:26, 6:26].mean(axis=3)
+        every = [crop_turned(c, np.eye(2, 3), 32, t) for c, t in zip(crops, turns, strict=True)]
+        turned = np.stack(every).astype(float)[:, 6:26, 6:26].mean(axis=3)
         grid = np.stack(np.meshgrid(np.arange(6, 26), np.arange(6, 26)), axis=-1)
         found = [np.average(grid.reshape(-1, 2), axis=0, weights=one.ravel()) for one in turned]
         assert_allclose(found, turn_points(points, turns, 32)[:, 0], atol=0.3)
@@ -131,16 +121,58 @@ class TestLooks:
         }  # fmt: skip
         asked = []
 
-        def see(places: np.ndarray, turns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        def see(places: np.ndarray, turns: np.ndarray) -> Look:
             pairs = list(zip(places.tolist(), turns.tolist(), strict=True))
             asked.extend(pairs)
-            return np.array([peaks[pair] for pair in pairs]), left[places]
+            seen = {"turn": turns, "person": places}
+            return Look(np.array([peaks[pair] for pair in pairs]), left[places], seen)
 
-        assert_array_equal(take_looks(first, see), [1.0, 0.0, 1.5, 1.0, 0.0])
+        turns, found, looks = take_looks(first, see)
+        assert_array_equal(turns, [1.0, 0.0, 1.5, 1.0, 0.0])
+        assert_array_equal(found["turn"], turns)
+        assert_array_equal(found["person"], range(5))
+        assert_array_equal(looks, [1, 2, 3, 2, 2])
         assert sorted(asked) == sorted(peaks)
 
-    def test_nobody_is_no_trouble(self) -> None:
-        assert take_looks(np.zeros(0), lambda *_: pytest.fail("nobody to see")).size == 0
+    def test_detectors_of_all_angles_see_people_as_they_are_first(self) -> None:
+        scouted = np.array([1.0, 1.0, 0.0, 1.0])
+        asked = []
+
+        def see(places: np.ndarray, turns: np.ndarray) -> Look:
+            asked.append((places.tolist(), turns.tolist()))
+            good = np.isin(places, [0]) | (turns == 1.5)
+            left = np.where((turns == scouted[places]) & (places != 3), 0.5, 0.0)
+            return Look(np.where(good, 0.9, 0.2 + turns / 10), left, {})
+
+        turns, _, looks = take_looks(scouted, see, turn_first=False)
+        assert asked == [
+            ([0, 1, 2, 3], [0, 0, 0, 0]),
+            ([1, 3], [1, 1]),  # who is seen weakly and is to be turned
+            ([1, 2], [1.5, 0.5]),  # who still leaned at the scout's turn
+        ]
+        assert_array_equal(turns, [0, 1.5, 0.5, 1])
+        assert_array_equal(looks, [1, 3, 2, 2])
+
+    @pytest.mark.parametrize(
+        "crops",
+        [
+            np.zeros((0, 8, 8, 3), np.uint8),
+            np.zeros((2, 8, 8, 3)),
+            np.zeros((2, 8, 9, 3), np.uint8),
+            np.zeros((8, 8, 3), np.uint8),
+        ],
+        ids=lambda crops: f"{crops.dtype} {crops.shape}",
+    )
+    def test_what_are_no_crops(self, scouting: Any, crops: np.ndarray) -> None:
+        with pytest.raises(InputError, match=r"expected square RGB crops .* found .*\("):
+            expect_crops(crops)
+
+    def test_a_detector_of_other_shapes(self, scouting: Any) -> None:
+        crops = np.zeros((2, SIZE, SIZE, 3), np.uint8)
+        with pytest.raises(InputError, match=r"expected joints \(2, 14, 2\) .* found \(2, 9, 2\)"):
+            look_upright(
+                crops, lambda _: (np.zeros((2, 9, 2)), np.zeros((2, 9))), scouting(np.zeros(2))
+            )
 
     @pytest.mark.parametrize("wrong", [0.0, 0.7])
     def test_joints_come_back_to_the_pixels_of_the_crops(self, scouting: Any, wrong: float) -> None:
@@ -235,28 +267,30 @@ class TestEvaluate:
         matrix = Crop(SIZE).matrix((10, 5, 60, 60), angle=0.3)
         shown = inside_square(turn, SIZE)
         assert 0.5 < shown.mean() < 0.95
-        alone, among = (Cut(picture, matrix, SIZE, one).crop(turn) for one in (True, False))
+        alone, among = (
+            crop_turned(picture, matrix, SIZE, turn, alone=one) for one in (True, False)
+        )
         assert (alone[~shown] == MEAN_COLOR).all()
         assert_array_equal(alone[shown], among[shown])
         assert (among[~shown] != MEAN_COLOR).any()
-        upright = Cut(picture, matrix, SIZE, alone=True).crop(0.0)
+        upright = crop_turned(picture, matrix, SIZE, 0.0, alone=True)
         assert_array_equal(upright, crop_image(picture, matrix, SIZE))
 
     def test_a_scout_is_asked_and_joints_are_turned_back(
         self, tmp_path: Any, scouting: Any, monkeypatch: Any
     ) -> None:
-        monkeypatch.setattr(evaluate_module, "take_looks", once)
+        monkeypatch.setattr(sample_predictions, "take_looks", once)
         cv2.imwrite(str(tmp_path / "a.png"), TestPredict.picture)
         joints = np.random.default_rng(0).uniform(5, 60, (14, 2))
         state = np.full(14, 2, np.uint8)
         sample = Sample(tmp_path / "a.png", joints, state, "pc", None, "test", "lsp", 1)
         model = build(SETTINGS).eval()
-        plain = predict_samples(model, Crop(SIZE), [sample])
+        plain = sample_predictions.predict_samples(model, Crop(SIZE), [sample])
         still = scouting(np.zeros(1))
-        same = predict_samples(model, Crop(SIZE), [sample], scout=still)
+        same = sample_predictions.predict_samples(model, Crop(SIZE), [sample], scout=still)
         assert_array_equal(plain.joints["limbs"], same.joints["limbs"])
         turning = scouting(np.array([np.pi / 2]))
-        turned = predict_samples(model, Crop(SIZE), [sample], scout=turning)
+        turned = sample_predictions.predict_samples(model, Crop(SIZE), [sample], scout=turning)
         assert not np.allclose(plain.joints["limbs"], turned.joints["limbs"])
         monkeypatch.setattr(predict_module, "take_looks", once)
         person = Predictor(model, SIZE, scout=turning).predict(sample.image)[0]
@@ -265,7 +299,6 @@ class TestEvaluate:
         assert_array_equal(plain.truth, turned.truth)
 
 
-def once(first: np.ndarray, see: Any, **_: Any) -> np.ndarray:
+def once(first: np.ndarray, see: Any, **_: Any) -> Believed:
     """Take the first look only."""
-    see(np.arange(len(first)), first)
-    return first
+    return Believed(first, see(np.arange(len(first)), first).found, np.ones(len(first)))
