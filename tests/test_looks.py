@@ -1,5 +1,6 @@
 """A detector of upright people sees anybody: turned as the scout says, and joints turned back."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -22,11 +23,19 @@ from uprightpose.frames import (
     map_to_image,
     turn_matrices,
 )
-from uprightpose.looks import LEFT, WEAK, Believed, Look, expect_crops, look_upright, take_looks
+from uprightpose.looks import LEFT, WEAK, Believed, Look, look_upright, take_looks
 from uprightpose.metrics import body_angle
 from uprightpose.model import decode_stage
 from uprightpose.predict import Predictor, load
-from uprightpose.scout import NEAR, Scout, Sighting, axis_joints, turn_points, weighted_axis
+from uprightpose.scout import (
+    NEAR,
+    Scout,
+    Sighting,
+    axis_joints,
+    expect_crops,
+    turn_points,
+    weighted_axis,
+)
 from uprightpose.settings import Settings
 from uprightpose.skeletons import COCO, FLIC, LSP, MPII, Skeleton
 from uprightpose.weights import build, save_weights
@@ -153,26 +162,57 @@ class TestLooks:
         assert_array_equal(turns, [0, 1.5, 0.5, 1])
         assert_array_equal(looks, [1, 3, 2, 2])
 
+    def test_nobody_is_no_trouble(self, scouting: Any) -> None:
+        nobody = np.zeros((0, SIZE, SIZE, 3), np.uint8)
+        found = look_upright(nobody, lambda _: pytest.fail("nobody to see"), scouting(np.zeros(0)))
+        assert found.joints.shape == (0, 14, 2)
+        assert found.passes == 0
+
     @pytest.mark.parametrize(
         "crops",
         [
-            np.zeros((0, 8, 8, 3), np.uint8),
             np.zeros((2, 8, 8, 3)),
             np.zeros((2, 8, 9, 3), np.uint8),
+            np.zeros((2, 3, 8, 8), np.uint8),
+            np.zeros((2, 8, 8, 4), np.uint8),
             np.zeros((8, 8, 3), np.uint8),
+            [np.zeros((8, 8, 3), np.uint8)],
         ],
-        ids=lambda crops: f"{crops.dtype} {crops.shape}",
+        ids=lambda crops: str(np.shape(crops)),
     )
-    def test_what_are_no_crops(self, scouting: Any, crops: np.ndarray) -> None:
-        with pytest.raises(InputError, match=r"expected square RGB crops .* found .*\("):
+    def test_what_are_no_crops(self, crops: Any) -> None:
+        found = str(crops.shape) if isinstance(crops, np.ndarray) else "list"
+        with pytest.raises(InputError, match=rf"square RGB .* found .*{re.escape(found)}") as error:
             expect_crops(crops)
+        scaled = isinstance(crops, np.ndarray) and crops.dtype == float
+        assert ("* 255" in str(error.value)) == scaled
 
-    def test_a_detector_of_other_shapes(self, scouting: Any) -> None:
+    def test_colors_the_other_way_round_are_a_view_of_crops(self) -> None:
+        crops = np.zeros((2, SIZE, SIZE, 3), np.uint8)[..., ::-1]
+        assert Scout(build(SETTINGS), SIZE)(crops).angle.shape == (2,)
+
+    @pytest.mark.parametrize(
+        ("answer", "said"),
+        [
+            ((np.zeros((2, 17, 2)), np.zeros((2, 17))), r"found \(2, 17, 2\) and \(2, 17\)"),
+            ((np.zeros((1, 14, 2)), np.zeros((1, 14))), r"found \(1, 14, 2\)"),
+            ((np.zeros((2, 14, 3)), np.zeros((2, 14))), r"found \(2, 14, 3\)"),
+            (np.zeros((2, 14, 2, 1)), r"found \(14, 2, 1\)"),
+            (np.zeros((3, 14, 2)), "found ndarray"),
+            (None, "found NoneType"),
+            ((np.zeros((2, 14, 2)), np.full((2, 14), 90.0)), "scores from 0 to 1, found 90 to 90"),
+        ],
+    )
+    def test_a_detector_that_answers_otherwise(self, scouting: Any, answer: Any, said: str) -> None:
         crops = np.zeros((2, SIZE, SIZE, 3), np.uint8)
-        with pytest.raises(InputError, match=r"expected joints \(2, 14, 2\) .* found \(2, 9, 2\)"):
-            look_upright(
-                crops, lambda _: (np.zeros((2, 9, 2)), np.zeros((2, 9))), scouting(np.zeros(2))
-            )
+        with pytest.raises(InputError, match=rf"look_upright: expected .*{said}"):
+            look_upright(crops, lambda _: answer, scouting(np.zeros(2)))
+
+    def test_a_detector_may_answer_in_torch(self, scouting: Any) -> None:
+        crops = np.zeros((2, SIZE, SIZE, 3), np.uint8)
+        answer = torch.ones(2, 14, 2), torch.ones(2, 14)
+        found = look_upright(crops, lambda _: answer, scouting(np.zeros(2)))
+        assert_array_equal(found.joints, np.ones((2, 14, 2)))
 
     @pytest.mark.parametrize("wrong", [0.0, 0.7])
     def test_joints_come_back_to_the_pixels_of_the_crops(self, scouting: Any, wrong: float) -> None:

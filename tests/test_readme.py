@@ -68,7 +68,7 @@ RIVALS = {
     "without normalization",
     "the same, maps refined with normalization": "uprighted, weak ones looked at again, body and "
     "limbs refined",
-    "*turned by the true angle (not for sale)*": "picture uprighted by the true angle",
+    "*turned by the true angle (upper bound)*": "picture uprighted by the true angle",
 }
 """Rows of the README's table of rivals, and those of the page that it is taken from."""
 

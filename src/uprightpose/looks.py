@@ -5,7 +5,7 @@ the highest mean peak is believed.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
@@ -13,7 +13,8 @@ from numpy import ndarray
 
 from uprightpose.data.images import crop_turned
 from uprightpose.errors import InputError
-from uprightpose.scout import Scout, turn_points, weighted_axis
+from uprightpose.scout import Scout, expect_crops, turn_points, weighted_axis
+from uprightpose.skeletons import Skeleton
 
 LEFT = float(np.radians(15))
 """A body that a detector still sees at least so far from upright is turned on."""
@@ -132,14 +133,17 @@ def look_upright(
     them anew for each look: that resamples once, and shows what lies beside the crop.
 
     Args:
-        crops: RGB, one person each, at least one.
-        detect: yours, of joints in the order of the scout's skeleton; called up to three times.
+        crops: RGB, one person each.
+        detect: yours, of joints in the order of the scout's skeleton (LSP's, of the package's
+            scout), NumPy or torch; called up to three times. A joint that it does not find may
+            be NaN.
         scout: says which way bodies point.
         turn_first: see :func:`take_looks`.
         weak: mean score below which another look is taken; 0 looks once at everyone.
 
     Raises:
-        InputError: if ``crops`` are no such array, or ``detect`` gives other shapes.
+        InputError: if ``crops`` are no such array, or ``detect`` gives other shapes, or scores
+            beyond [0, 1].
 
     Example:
         >>> from uprightpose.predict import load_scout
@@ -151,11 +155,14 @@ def look_upright(
     """
     expect_crops(crops)
     size, skeleton = crops.shape[1], scout.model.skeleton
+    if not len(crops):
+        joints = len(skeleton.joints)
+        return Looked(np.zeros((0, joints, 2)), np.zeros((0, joints)), np.zeros(0), 0.0)
 
     def see(places: Int[ndarray, " m"], turns: Float[ndarray, " m"]) -> Look:
         pairs = zip(crops[places], turns.tolist(), strict=True)
         shown = np.stack([crop_turned(crop, np.eye(2, 3), size, turn) for crop, turn in pairs])
-        joints, scores = _expected(detect(shown), len(places), len(skeleton.joints))
+        joints, scores = _expected(detect(shown), len(places), skeleton)
         found = {"joints": turn_points(joints, -turns, size), "scores": scores}
         return Look(scores.mean(axis=1), weighted_axis(joints, scores, skeleton), found)
 
@@ -163,31 +170,30 @@ def look_upright(
     return Looked(found["joints"], found["scores"], turns, float(looks.mean()))
 
 
-def expect_crops(crops: ndarray) -> None:
-    """Refuse what is no batch of square RGB pictures.
+def _expected(answer: Any, people: int, skeleton: Skeleton) -> tuple[ndarray, ndarray]:
+    """Return a detector's answer in double precision, or refuse it.
 
     Raises:
         InputError: saying what was expected and found.
     """
-    right = isinstance(crops, ndarray) and crops.ndim == 4 and crops.shape[3] == 3 and crops.size
-    if not right or crops.dtype != np.uint8 or crops.shape[1] != crops.shape[2]:
-        found = (
-            f"{crops.dtype} {crops.shape}" if isinstance(crops, ndarray) else type(crops).__name__
-        )
-        raise InputError(
-            "expected square RGB crops of people as a uint8 array (n, s, s, 3) with n at least 1, "
-            f"found {found}"
-        )
-
-
-def _expected(answer: tuple[ndarray, ndarray], people: int, joints: int) -> tuple[ndarray, ndarray]:
-    """Return a detector's answer in double precision, or refuse it."""
+    joints = len(skeleton.joints)
     wanted = [(people, joints, 2), (people, joints)]
-    parts = [np.asarray(part, dtype=np.float64) for part in answer]
-    shapes = [part.shape for part in parts]
-    if shapes != wanted:
+    try:
+        first, second = answer
+        parts = [np.asarray(part, dtype=np.float64) for part in (first, second)]
+        found = " and ".join(str(part.shape) for part in parts)
+    except (TypeError, ValueError, RuntimeError):  # one thing or three, or no numbers
+        parts, found = [], type(answer).__name__
+    if [part.shape for part in parts] != wanted:
         raise InputError(
-            f"detect: expected joints {wanted[0]} and scores {wanted[1]}, found "
-            f"{' and '.join(map(str, shapes))}"
+            f"look_upright: expected detect to return joints {wanted[0]} and scores {wanted[1]}, "
+            f"in the order of skeleton {skeleton.name}, found {found}; reorder them, or load a "
+            "scout of your skeleton"
+        )
+    low, high = parts[1].min(), parts[1].max()
+    if low < 0 or high > 1:
+        raise InputError(
+            f"look_upright: expected scores from 0 to 1, found {low:g} to {high:g}; scale them, "
+            "or no second look is ever taken"
         )
     return parts[0], parts[1]

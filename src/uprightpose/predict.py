@@ -4,7 +4,7 @@ The way of one person: box -> square crop (letter-boxed) -> score maps -> cells 
 -> picture pixels. Each arrow has its inverse in :mod:`uprightpose.frames`.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from operator import length_hint
 from pathlib import Path
 from typing import Any, Literal, Unpack
@@ -39,8 +39,8 @@ def load(
     """Load a network that is ready to predict.
 
     Args:
-        weights: ``"compact"``, which comes with the package, or the path of a file written
-            by training.
+        weights: ``"compact"`` or ``"upright"``, which come with the package, or the path of a
+            file written by training.
         device: e.g. ``"cpu"`` or ``"cuda:1"``; ``"auto"`` or ``None`` takes a GPU if there is.
         skeleton: refuse weights of another skeleton than this.
         scout: a small detector that says which way each body points, so that the network sees it
@@ -81,10 +81,14 @@ def load_scout(weights: str | Path = "scout", device: str | torch.device | None 
         device: as for :func:`load`.
 
     Raises:
-        InputError: as :func:`load`.
+        InputError: if there is no such scout, or no such device.
     """
-    model, settings = load_weights(weights_file(weights))
-    return Scout(model.to(choose_device(device)), settings.size)
+    file = _file(weights, {"scout": SCOUT}, "scout: expected scout, none")
+    model, settings = load_weights(file)
+    try:
+        return Scout(model.to(choose_device(device)), settings.size)
+    except (RuntimeError, AssertionError) as error:  # no CUDA here, or no such card
+        raise InputError(f"cannot use device {device}: {reason(error)}") from error
 
 
 def weights_file(weights: str | Path) -> Path:
@@ -93,13 +97,17 @@ def weights_file(weights: str | Path) -> Path:
     Raises:
         InputError: if there is no such file.
     """
-    path = {**SHIPPED, "scout": SCOUT}.get(weights) if isinstance(weights, str) else None
+    return _file(weights, SHIPPED, f"expected weights called {' or '.join(SHIPPED)}")
+
+
+def _file(weights: str | Path, shipped: Mapping[str, Path], expected: str) -> Path:
+    path = shipped.get(weights) if isinstance(weights, str) else None
     path = path or Path(weights)
     if not path.is_file():
         found = "a folder" if path.is_dir() else "nothing"
         raise InputError(
-            f"expected weights called {' or '.join(SHIPPED)}, or a .safetensors file, "
-            f"found {found} at {path}"
+            f"{expected}, or a .safetensors file written by training, found {found} at {path}; "
+            "check the path"
         )
     return path
 

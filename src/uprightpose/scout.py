@@ -5,13 +5,14 @@ them. The scout is a small detector of its own that learned people over the full
 through its torso, neck and head tells the turn.
 """
 
-from typing import NamedTuple, final
+from typing import Any, NamedTuple, final
 
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from numpy import ndarray
 
+from uprightpose.errors import InputError
 from uprightpose.frames import turn_matrices
 from uprightpose.model import PoseNet
 from uprightpose.score_maps import decode
@@ -67,7 +68,12 @@ class Scout:
 
         Args:
             crops: RGB, one person each.
+
+        Raises:
+            InputError: if they are no such array.
         """
+        expect_crops(crops)
+        crops = np.ascontiguousarray(crops)
         device = next(self.model.parameters()).device
         joints, scores = [], []
         for start in range(0, len(crops), BATCH):
@@ -82,6 +88,25 @@ class Scout:
         skeleton = self.model.skeleton
         every, peaks = np.concatenate(joints), np.concatenate(scores)
         return Sighting(weighted_axis(every, peaks, skeleton), sureness(peaks, skeleton))
+
+
+def expect_crops(crops: Any) -> None:
+    """Refuse what is no batch of square RGB pictures.
+
+    Raises:
+        InputError: saying what was expected and found.
+    """
+    known = isinstance(crops, ndarray)
+    right = known and crops.ndim == 4 and crops.shape[3] == 3 and crops.dtype == np.uint8
+    if right and crops.shape[1] == crops.shape[2] > 0:
+        return
+    found = f"{crops.dtype} {crops.shape}" if known else type(crops).__name__
+    scaled = known and crops.dtype.kind == "f"
+    raise InputError(
+        "expected crops as a uint8 array (n, s, s, 3), square RGB pictures of one person each, "
+        f"found {found}"
+        + ("; give (crops * 255).astype(np.uint8) if they lie in [0, 1]" if scaled else "")
+    )
 
 
 def average_down(

@@ -14,11 +14,10 @@ from uprightpose.data.images import MEAN_COLOR
 from uprightpose.data.loader import SampleStream
 from uprightpose.data.pack import Pack
 from uprightpose.data.sample import Sample
-from uprightpose.frames import Crop
+from uprightpose.frames import Crop, inside_square
 from uprightpose.reproduce.turned_maps import (
     TestPictures,
     TrainingPictures,
-    inside_square,
     make_hypotheses,
     make_maps,
 )

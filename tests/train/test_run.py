@@ -2,7 +2,7 @@
 
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -53,14 +53,6 @@ def recipe(stick_figures: Path, tmp_path: Path) -> Recipe:
         accelerator="cpu",
         threads=1,
     )
-
-
-@pytest.fixture(autouse=True)
-def _denormals() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    yield
-    torch.set_flush_denormal(False)
-    torch.set_num_threads(threads)
 
 
 class TestInterrupted:

@@ -1,7 +1,6 @@
 """Recipes whose people are held out or turned upright, and that train the angle's posterior."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -46,14 +45,6 @@ def recipe(stick_figures: Path, extended_sticks: Path, tmp_path: Path) -> Recipe
         accelerator="cpu",
         threads=1,
     )
-
-
-@pytest.fixture(autouse=True)
-def _denormals() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    yield
-    torch.set_flush_denormal(False)
-    torch.set_num_threads(threads)
 
 
 def watch(patch: pytest.MonkeyPatch) -> dict[str, list[Batch]]:

@@ -26,7 +26,11 @@ def add(subcommands: Any) -> None:
     )
     parser.add_argument("--out", type=str, required=True, metavar="DIR", help="for the results")
     parser.add_argument(
-        "--weights", type=str, default="compact", metavar="NAME|PATH", help="compact or a file"
+        "--weights",
+        type=str,
+        default="compact",
+        metavar="NAME|PATH",
+        help="compact, upright or a file",
     )
     parser.add_argument(
         "--scout",
