@@ -267,6 +267,22 @@ class TestPredict:
         wanted = apply_affine(invert_affine(matrix), map_to_image(cells, model.stride))
         assert_allclose(person.joints, wanted, atol=1e-2)
 
+    def test_what_is_left_to_turn_is_read_from_the_look(
+        self, scouting: Any, monkeypatch: Any
+    ) -> None:
+        seen: list[Look] = []
+
+        def spy(first: np.ndarray, see: Any, **_: Any) -> Believed:
+            seen.append(see(np.arange(len(first)), first))
+            return Believed(first, seen[-1].found, np.ones(len(first)))
+
+        monkeypatch.setattr(predict_module, "take_looks", spy)
+        Predictor(build(SETTINGS).eval(), SIZE, scout=scouting(np.ones(1))).predict(self.picture)
+        (look,) = seen
+        joints, scores = look.found["limbs joints"], look.found["limbs scores"]
+        assert_array_equal(look.left, weighted_axis(joints, scores, LSP))
+        assert_array_equal(look.peaks, scores.mean(axis=1))
+
     def test_a_scout_that_turns_nobody_changes_nothing(
         self, scouting: Any, monkeypatch: Any
     ) -> None:
