@@ -1,5 +1,6 @@
 """Work is done ahead, in order and bounded, and nothing is under way when its reader stops."""
 
+import gc
 import threading
 import time
 from collections.abc import Iterator
@@ -7,6 +8,12 @@ from collections.abc import Iterator
 import pytest
 
 from uprightpose.background import in_background
+
+
+@pytest.fixture(autouse=True)
+def collected() -> None:
+    """Readers that other tests left are gone, and their threads with them."""
+    gc.collect()
 
 
 def running() -> list[threading.Thread]:

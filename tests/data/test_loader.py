@@ -377,12 +377,14 @@ class TestBatches:
         assert len(Batches(stream(pack), Steps(3, 5, 4))) == 5
 
     def test_closing_ends_every_thread(self, pack):
+        before = set(threading.enumerate())  # other tests' batches may wait to be collected
         batches = Batches(stream(pack), Steps(0, 50, 4), threads=2)
         batches.close()  # nothing was begun
         reader = iter(batches)
         next(reader)
+        assert set(threading.enumerate()) - before
         batches.close()
-        assert not [t for t in threading.enumerate() if t.name.startswith("background")]
+        assert not set(threading.enumerate()) - before
         assert list(reader) == []
         batches.close()
 
