@@ -74,7 +74,8 @@ def framed_loss(
 
     Mean over cells, sum over maps, mean over the batch. Joints that do not count or lie
     outside the canvas have weight 0 (a softmax cannot leave a class out: there absent joints
-    are background); the background's target is 1 - max of the others.
+    are background); the background's target is 1 - max of the others. Where the frame itself is
+    learned (SPEC 6.4), targets move with it, and so gradients flow.
 
     Args:
         framed: scores, how they map to [0, 1], and their frame.
@@ -90,7 +91,7 @@ def framed_loss(
     joints = list(framed.joints)
     size = (framed.scores.shape[-2], framed.scores.shape[-1])
     cells = image_to_map(truth.joints, stride)
-    placed = rotate_joints(cells, framed.rotation)[:, joints]
+    placed = _placed(cells, framed)[:, joints]
     limits = placed.new_tensor([size[1] - 0.5, size[0] - 0.5])
     inside = ((placed > -0.5) & (placed < limits)).all(dim=-1)  # False for NaN
     drawn = inside & truth.drawn[:, joints] & _own_type(truth, joints, skeleton)
@@ -114,6 +115,14 @@ def framed_loss(
         goal = with_background(goal)
         weight = functional.pad(weight, (0, 1), value=1.0)
     return (_cell_losses(framed, goal, loss).mean(dim=(2, 3)) * weight).sum(dim=1).mean()
+
+
+def _placed(cells: Float[Tensor, "b k 2"], framed: FramedMaps) -> Float[Tensor, "b k 2"]:
+    """Move joints into the frame; absent ones stay NaN but leave the frame's gradient a number."""
+    absent = cells.isnan()
+    return rotate_joints(cells.masked_fill(absent, 0.0), framed.rotation).masked_fill(
+        absent, math.nan
+    )
 
 
 def _cell_losses(

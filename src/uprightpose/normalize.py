@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
@@ -23,23 +23,29 @@ MIN_LENGTH = 0.5
 MIN_SCORE = 0.05
 """A body angle needs each torso map and the neck's to peak at least this high (SPEC 1.8)."""
 
+SCALES = (0.5, 2.0)
+"""Nobody is made smaller or larger than this: beyond it bones were found wrong (SPEC 6.6)."""
+
 
 @dataclass(frozen=True, eq=False)
 class Rotation:
-    """A turn about ``center``, which then lies at ``target``: ``x' = R(angle)(x - c) + t``.
+    """A turn about ``center``, which then lies at ``target``: ``x' = s R(angle)(x - c) + t``.
 
     With ``target == center`` this is the paper's turn in place (Eq. 1); another target puts
-    the content on a canvas of its own without a second resampling.
+    the content on a canvas of its own without a second resampling. With a scale ``s`` it is a
+    similarity, which brings people to one size, too (SPEC 6.6).
 
     Attributes:
         center: ``(b, 2)`` cells ``(x, y)`` before the turn.
         angle: ``(b,)`` radians.
         target: ``(b, 2)`` cells after the turn; the center by default.
+        scale: ``(b,)`` cells after the turn for each before, above 0; ``None`` for 1.
     """
 
     center: Float[Tensor, "b 2"]
     angle: Float[Tensor, " b"]
     target: Float[Tensor, "b 2"]
+    scale: Float[Tensor, " b"] | None = None
 
     @staticmethod
     def about(
@@ -59,24 +65,54 @@ class Rotation:
     @staticmethod
     def joined(parts: Sequence["Rotation"]) -> "Rotation":
         """Return the turns of several batches as those of one, in their order."""
+        scaled = any(part.scale is not None for part in parts)
         return Rotation(
             torch.cat([part.center for part in parts]),
             torch.cat([part.angle for part in parts]),
             torch.cat([part.target for part in parts]),
+            torch.cat([part.scales for part in parts]) if scaled else None,
         )
+
+    @property
+    def scales(self) -> Float[Tensor, " b"]:
+        """The scale, ones where there is none."""
+        return torch.ones_like(self.angle) if self.scale is None else self.scale
 
     def inverse(self) -> "Rotation":
         """Return the turn back."""
-        return Rotation(self.target, -self.angle, self.center)
+        scale = None if self.scale is None else 1 / self.scale
+        return Rotation(self.target, -self.angle, self.center, scale)
 
     def then(self, after: "Rotation") -> "Rotation":
         """Return this turn followed by ``after`` as one turn: one resampling, not two."""
-        return Rotation(self.center, self.angle + after.angle, _turn(self.target, after))
+        plain = self.scale is None and after.scale is None
+        scale = None if plain else self.scales * after.scales
+        target = _turn(self.target, after)
+        return Rotation(self.center, self.angle + after.angle, target, scale)
+
+    def scaled(self, scale: Float[Tensor, " b"]) -> "Rotation":
+        """Return the same turn that brings everybody to ``scale`` times the present size."""
+        return Rotation(self.center, self.angle, self.target, self.scales * scale)
+
+    def exchanged(self, chosen: Bool[Tensor, " b"], other: "Rotation") -> "Rotation":
+        """Return these turns, and another batch's for those who are chosen."""
+        plain = self.scale is None and other.scale is None
+        return Rotation(
+            torch.where(chosen[:, None], other.center, self.center),
+            torch.where(chosen, other.angle, self.angle),
+            torch.where(chosen[:, None], other.target, self.target),
+            None if plain else torch.where(chosen, other.scales, self.scales),
+        )
+
+    def detached(self) -> "Rotation":
+        """Return the same turn as a constant, through which no gradient flows."""
+        parts = (self.center.detach(), self.angle.detach(), self.target.detach())
+        return Rotation(*parts, None if self.scale is None else self.scale.detach())
 
     def placed(self, target: tuple[float, float]) -> "Rotation":
         """Return the same turn with the center brought to the fixed cell ``(x, y)``."""
         cell = self.center.new_tensor(target).expand_as(self.center)
-        return Rotation(self.center, self.angle, cell)
+        return Rotation(self.center, self.angle, cell, self.scale)
 
 
 def body_rotation(
@@ -151,11 +187,59 @@ def limb_rotation(
     """
     joints = joints.detach()
     root = joints[:, limb.root]
-    down = joints[:, limb.middle] - root
-    supported = down.norm(dim=-1) >= MIN_LENGTH  # False for NaN
-    angle = torch.where(supported, torch.atan2(down[:, 0], down[:, 1]), 0.0)
     known = root.isfinite().all(dim=1, keepdim=True)
-    return Rotation.about(torch.where(known, root, root.new_tensor(otherwise)), angle)
+    center = torch.where(known, root, root.new_tensor(otherwise))
+    return Rotation.about(center, limb_angle(joints, limb))
+
+
+def limb_angle(joints: Float[Tensor, "b k 2"], limb: Limb) -> Float[Tensor, " b"]:
+    """Return the angle of :func:`limb_rotation`; gradients flow through it (SPEC 6.4).
+
+    With ``u`` from root to middle it is ``d angle = (u_y du_x - u_x du_y) / |u|^2``, which grows
+    without bound as ``u`` shrinks: below :data:`MIN_LENGTH`, where the angle is 0, so it is.
+
+    Args:
+        joints: positions in cells; may be NaN.
+        limb: indices of root and middle.
+    """
+    down = joints[:, limb.middle] - joints[:, limb.root]
+    supported = down.norm(dim=-1, keepdim=True) >= MIN_LENGTH  # False for NaN
+    x, y = torch.where(supported, down, down.new_tensor((0.0, 1.0))).unbind(dim=-1)
+    return torch.atan2(x, y)
+
+
+def body_scale(
+    joints: Float[Tensor, "b k 2"],
+    scores: Float[Tensor, "b k"],
+    bones: Sequence[tuple[int, int]],
+    lengths: Sequence[float],
+) -> Float[Tensor, " b"]:
+    """Return by how much people are to be enlarged to come at one size (SPEC 6.6).
+
+    A size is the mean of bone lengths over their usual ones, each weighted by the lower score
+    of its ends: a torso alone is foreshortened too easily.
+
+    Args:
+        joints: positions in score-map cells; not NaN.
+        scores: peaks of their maps.
+        bones: both ends of each.
+        lengths: usual ones, in cells, above 0.
+
+    Returns:
+        Within :data:`SCALES`; 1 where no bone is seen.
+
+    Example:
+        >>> joints = torch.tensor([[[0.0, 0], [0, 3], [4, 3]]])
+        >>> body_scale(joints, torch.ones(1, 3), [(0, 1), (1, 2)], [6.0, 8.0])
+        tensor([2.])
+    """
+    starts, ends = [start for start, _ in bones], [end for _, end in bones]
+    joints, scores = joints.detach(), scores.detach()
+    ratios = (joints[:, starts] - joints[:, ends]).norm(dim=-1) / joints.new_tensor(lengths)
+    weights = torch.minimum(scores[:, starts], scores[:, ends])
+    size = (weights * ratios).sum(dim=1) / weights.sum(dim=1).clamp(min=1e-6)
+    seen = (size > 0) & (weights.amax(dim=1) >= MIN_SCORE)
+    return torch.where(seen, 1 / size.clamp(min=1e-6), 1.0).clamp(*SCALES)
 
 
 def rotate_joints(joints: Float[Tensor, "b k 2"], rotation: Rotation) -> Float[Tensor, "b k 2"]:
@@ -163,6 +247,8 @@ def rotate_joints(joints: Float[Tensor, "b k 2"], rotation: Rotation) -> Float[T
     cos, sin = rotation.angle.cos()[:, None], rotation.angle.sin()[:, None]
     x, y = (joints - rotation.center[:, None]).unbind(dim=-1)
     turned = torch.stack([cos * x - sin * y, sin * x + cos * y], dim=-1)
+    if rotation.scale is not None:
+        turned = turned * rotation.scale[:, None, None]
     return turned + rotation.target[:, None]
 
 
@@ -172,6 +258,7 @@ def rotate_maps(
     size: tuple[int, int] | None = None,
     *,
     background: bool = False,
+    flow: bool = False,
 ) -> Float[Tensor, "b c _ _"]:
     """Turn score maps by one bilinear resampling; gradients flow through the values only.
 
@@ -182,6 +269,7 @@ def rotate_maps(
         rotation: cells of these maps -> cells of the result.
         size: ``(h, w)`` of the result; the input's by default.
         background: the last channel is background: outside the input it is 1, joints are 0.
+        flow: let gradients flow through the rotation, too (SPEC 6.4).
 
     Returns:
         Maps whose cell ``x'`` holds the input's value at ``rotation.inverse()`` of ``x'``.
@@ -192,6 +280,8 @@ def rotate_maps(
     values = full_precision(maps)
     padded = _padded(values)
     height, width = padded.shape[-2:]
+    if not flow:
+        rotation = rotation.detached()
     grid = _grid(rotation, size or (maps.shape[-2], maps.shape[-1]), (height, width), values)
     turned = functional.grid_sample(padded, grid, padding_mode="zeros", align_corners=False)
     if background:
@@ -206,14 +296,18 @@ def _grid(
 ) -> Float[Tensor, "b i j 2"]:
     """Return where each cell of the result lies in the maps, as ``grid_sample`` counts.
 
-    That is ``R x + (t - R c)``, with -1 and 1 at the outer edges of ``source``: what a column
+    That is ``s R x + (t - s R c)``, with -1 and 1 at the outer edges of ``source``: what a column
     adds and what a row adds. In this order the identity keeps whole cells whole.
     """
     back = rotation.inverse()
-    angle, center, target = (v.detach().to(like) for v in (back.angle, back.center, back.target))
+    angle, center, target = (v.to(like) for v in (back.angle, back.center, back.target))
     y, x = (torch.arange(side, device=like.device, dtype=like.dtype)[:, None] for side in size)
     cos, sin = angle.cos()[:, None], angle.sin()[:, None]
-    shift = target - _linear(center, angle)
+    start = _linear(center, angle)
+    if back.scale is not None:
+        scale = back.scale.to(like)[:, None]
+        cos, sin, start = cos * scale, sin * scale, start * scale
+    shift = target - start
     cells = like.new_tensor([source[1], source[0]])
     columns = torch.stack([cos, sin], dim=-1) * x + shift[:, None]
     rows = torch.stack([-sin, cos], dim=-1) * y * (2 / cells)

@@ -14,9 +14,16 @@ from torch import Tensor, nn
 from uprightpose.errors import InputError
 from uprightpose.framed import FramedMaps, Merge, merge_joints, merge_maps
 from uprightpose.frames import middle
-from uprightpose.normalize import Rotation, body_rotation, limb_rotation, rotate_maps
+from uprightpose.normalize import (
+    Rotation,
+    body_rotation,
+    body_scale,
+    limb_angle,
+    limb_rotation,
+    rotate_maps,
+)
 from uprightpose.refinement_net import Init, Pairs, RefinementNet, Shape, count_convolutions
-from uprightpose.score_maps import decode
+from uprightpose.score_maps import decode, soft_positions
 from uprightpose.skeletons import Limb, Skeleton
 
 __all__ = [
@@ -60,10 +67,13 @@ class BodyRefiner(nn.Module):
         residual: add to the incoming maps instead of replacing them.
         blur: cells by which maps are blurred before angle and center are read (SPEC 1.7).
         subcell: read them between cells.
+        bone_lengths: of the skeleton's edges, in cells, as most people have them: everyone is
+            brought to this size before refinement (SPEC 6.6). ``None`` leaves sizes as they are.
         **shape: of the network, see :class:`Shape`.
 
     Raises:
-        InputError: if ``in_place`` meets another canvas than 1.
+        InputError: if ``in_place`` meets another canvas than 1, or the lengths are not one above 0
+            for each edge.
     """
 
     def __init__(
@@ -77,18 +87,21 @@ class BodyRefiner(nn.Module):
         residual: bool = False,
         blur: float = 1.0,
         subcell: bool = True,
+        bone_lengths: Sequence[float] | None = None,
         **shape: Unpack[Shape],
     ) -> None:
         """Build the network."""
         super().__init__()
         if in_place:
             expect_canvas_of_one(canvas=canvas)
+        if bone_lengths is not None:
+            expect_lengths(bone_lengths, skeleton)
         channels = len(skeleton.joints) + background
         kept = range(channels) if residual else None
         self.net = RefinementNet(channels, channels, kept=kept, **shape)
         self.skeleton, self.background = skeleton, background
         self.canvas, self.in_place, self.normalize = canvas, in_place, normalize
-        self.blur, self.subcell = blur, subcell
+        self.blur, self.subcell, self.bone_lengths = blur, subcell, bone_lengths
 
     def forward(self, score_maps: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """Refine maps in [0, 1]; the result is in the same cells."""
@@ -121,6 +134,8 @@ class BodyRefiner(nn.Module):
         expect_maps(score_maps, self.skeleton, background=self.background)
         if not self.normalize:
             return score_maps, Rotation.none(score_maps)
+        if self.bone_lengths is not None:
+            rotation = self._to_one_size(score_maps, rotation)
         return upright_maps(
             score_maps,
             self.skeleton,
@@ -131,6 +146,15 @@ class BodyRefiner(nn.Module):
             subcell=self.subcell,
             rotation=rotation,
         )
+
+    def _to_one_size(self, maps: Float[Tensor, "b c h w"], rotation: Rotation | None) -> Rotation:
+        """Return a turn, or the one that the maps ask for, with the scale that they ask for."""
+        assert self.bone_lengths is not None
+        found = decode(maps[:, : len(self.skeleton.joints)], sigma=self.blur, subcell=self.subcell)
+        if rotation is None:
+            rotation = read_rotation(maps, self.skeleton, blur=self.blur, subcell=self.subcell)
+        scale = body_scale(found.joints, found.scores, self.skeleton.edges, self.bone_lengths)
+        return rotation.scaled(scale)
 
 
 class LimbRefiner(nn.Module):
@@ -161,10 +185,14 @@ class LimbRefiner(nn.Module):
             mirrored, refined and mirrored back (SPEC 6.8).
         blur: cells by which maps are blurred before angles and roots are read (SPEC 1.7).
         subcell: read them between cells.
+        soft: sharpness of :func:`~uprightpose.score_maps.soft_positions`, by which angles are
+            read in the place of the highest cells; roots stay where they are.
+        flow: with ``soft``, gradients flow through the angles into the maps that come in
+            (SPEC 6.4).
         **shape: of the networks, see :class:`Shape`.
 
     Raises:
-        InputError: if ``in_place`` meets another canvas than 1.
+        InputError: if ``in_place`` meets another canvas than 1, or ``flow`` no ``soft``.
     """
 
     def __init__(
@@ -184,12 +212,16 @@ class LimbRefiner(nn.Module):
         share_sides: bool = False,
         blur: float = 1.0,
         subcell: bool = True,
+        soft: float | None = None,
+        flow: bool = False,
         **shape: Unpack[Shape],
     ) -> None:
         """Build the semi-global network and one network per limb, or per pair of limbs."""
         super().__init__()
         if in_place:
             expect_canvas_of_one(canvas=canvas, limb_canvas=limb_canvas)
+        if flow and soft is None:
+            raise InputError("flow: expected soft, too: no gradient flows through highest cells")
         channels = len(skeleton.joints) + background
         self.rest = semi_global_joints(skeleton, semi_global)
         rest = range(channels) if semi_global == "c" else self.rest  # c: background, too
@@ -205,7 +237,7 @@ class LimbRefiner(nn.Module):
         self.skeleton, self.background = skeleton, background
         self.canvas, self.limb_canvas, self.in_place = canvas, limb_canvas, in_place
         self.normalize, self.upright, self.limb_inputs = normalize, upright, limb_inputs
-        self.blur, self.subcell = blur, subcell
+        self.blur, self.subcell, self.soft, self.flow = blur, subcell, soft, flow
         self.merge: Merge = merge or ("limb" if semi_global == "a" else "average")
 
     def forward(self, score_maps: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k h w"]:
@@ -261,7 +293,15 @@ class LimbRefiner(nn.Module):
         joint_maps = body_maps[:, : len(self.skeleton.joints)]
         joints = decode(joint_maps, sigma=self.blur, subcell=self.subcell).joints
         otherwise = middle((body_maps.shape[-2], body_maps.shape[-1]))
-        return [limb_rotation(joints, limb, otherwise) for limb in self.skeleton.limbs]
+        hard = [limb_rotation(joints, limb, otherwise) for limb in self.skeleton.limbs]
+        if self.soft is None:
+            return hard
+        seen = joint_maps if self.flow else joint_maps.detach()
+        places = soft_positions(seen, sigma=self.blur, sharpness=self.soft)
+        return [
+            Rotation.about(turn.center, limb_angle(places, limb))
+            for turn, limb in zip(hard, self.skeleton.limbs, strict=True)
+        ]
 
     def _hanging(
         self,
@@ -284,7 +324,11 @@ class LimbRefiner(nn.Module):
             turns = [turn.placed((middle(canvas)[0], canvas[0] * ROOT_HEIGHT)) for turn in turns]
         background = whole and self.background
         turned = rotate_maps(
-            torch.cat(chosen), Rotation.joined(turns), canvas, background=background
+            torch.cat(chosen),
+            Rotation.joined(turns),
+            canvas,
+            background=background,
+            flow=self.flow,
         )
         return list(turned.chunk(len(limbs))), turns
 
@@ -400,6 +444,19 @@ def expect_maps(maps: Tensor, skeleton: Skeleton, *, background: bool) -> None:
         f"expected {joints + background} score maps, {skeleton.name}'s {joints} joints {joined}, "
         f"found {maps.shape[1]}"
     )
+
+
+def expect_lengths(lengths: Sequence[float], skeleton: Skeleton) -> None:
+    """Refuse bone lengths that are not one above 0 for each edge.
+
+    Raises:
+        InputError: saying what was expected and found.
+    """
+    if len(lengths) != len(skeleton.edges) or not all(length > 0 for length in lengths):
+        raise InputError(
+            f"expected {len(skeleton.edges)} bone_lengths above 0, one for each edge of "
+            f"{skeleton.name}, found {[round(float(length), 3) for length in lengths]}"
+        )
 
 
 def expect_canvas_of_one(**canvases: float) -> None:

@@ -132,6 +132,42 @@ def weighted_axis(
         scores: peaks of their maps.
         skeleton: of the joints.
     """
+    up = _axis(joints, scores, skeleton)[0]
+    angle: ndarray = np.arctan2(0.0 - up[:, 0], 0.0 - up[:, 1])
+    return angle
+
+
+def axis_strength(
+    joints: Float[ndarray, "n k 2"], scores: Float[ndarray, "n k"], skeleton: Skeleton
+) -> Float[ndarray, " n"]:
+    """Return how much of the joints' spread :func:`weighted_axis` explains, 0 to 1.
+
+    It is the length of the correlation of positions with places along the axis: near 1 where the
+    joints lie in the order and at the distances of a body, 0 where they show no direction. The
+    size of the body does not count; its width does, so that nobody seen from the front has 1.
+
+    Args:
+        joints: any pixels or cells.
+        scores: peaks of their maps.
+        skeleton: of the joints.
+
+    Example:
+        >>> from uprightpose.skeletons import LSP
+        >>> joints, scores = np.zeros((2, 14, 2)), np.ones((2, 14))
+        >>> joints[0, axis_joints(LSP), 1] = -axis_places(LSP)
+        >>> axis_strength(joints, scores, LSP).round(6)
+        array([1., 0.])
+    """
+    up, along, spread = _axis(joints, scores, skeleton)
+    product = np.sqrt(along * spread)
+    strength: ndarray = np.hypot(*up.T) / np.where(product > 0, product, 1.0)
+    return strength
+
+
+def _axis(
+    joints: Float[ndarray, "n k 2"], scores: Float[ndarray, "n k"], skeleton: Skeleton
+) -> tuple[Float[ndarray, "n 2"], Float[ndarray, " n"], Float[ndarray, " n"]]:
+    """Return the weighted covariance of positions with places, and the variances of both."""
     axis, places = axis_joints(skeleton), axis_places(skeleton)
     points, weight = joints[:, axis], np.maximum(scores[:, axis], 1e-3)
     share = weight / weight.sum(axis=1, keepdims=True)
@@ -139,8 +175,9 @@ def weighted_axis(
     middle_point = (share[..., None] * points).sum(axis=1, keepdims=True)
     leaned = share * (places - middle_place)
     up = (leaned[..., None] * (points - middle_point)).sum(axis=1)
-    angle: ndarray = np.arctan2(0.0 - up[:, 0], 0.0 - up[:, 1])
-    return angle
+    along = (leaned * (places - middle_place)).sum(axis=1)
+    spread = (share * ((points - middle_point) ** 2).sum(axis=2)).sum(axis=1)
+    return up, along, spread
 
 
 def sureness(scores: Float[ndarray, "n k"], skeleton: Skeleton) -> Float[ndarray, " n"]:

@@ -23,10 +23,10 @@ def add(subcommands: Any) -> None:
     """Declare the command."""
     parser = ArgumentParser(
         description="Reproduce a table or figure of the paper: writes NAME.md, NAME.json and, for "
-        "figures, NAME.png. Tables, figure5, normalization, rivals and simulation (SPEC 5.3, 5.4) "
-        "train networks; called again, they go on where they stopped. coco scores given weights on "
-        "COCO's photos; coco_sheet.png, which it writes too, shows photos that may not be passed "
-        "on."
+        "figures, NAME.png. Tables, figure5, normalization, rivals, beyond and simulation "
+        "(SPEC 5.3, 5.4, 6) train networks; called again, they go on where they stopped. coco "
+        "scores given weights on COCO's photos; coco_sheet.png, which it writes too, shows photos "
+        "that may not be passed on."
     )
     parser.add_argument("name", type=Literal[tuple(_EXPERIMENTS)], help=", ".join(_EXPERIMENTS))
     parser.add_argument(
@@ -58,7 +58,7 @@ def add(subcommands: Any) -> None:
 def _add_training(parser: ArgumentParser) -> None:
     """Declare the options of what trains networks."""
     group = parser.add_argument_group(
-        "tables, figure5, normalization, rivals and the simulation (--scale, --device and "
+        "tables, figure5, normalization, rivals, beyond and the simulation (--scale, --device and "
         "--pictures: tables and figure5 alone)"
     )
     group.add_argument(
@@ -71,7 +71,8 @@ def _add_training(parser: ArgumentParser) -> None:
         "--seeds",
         type=int,
         metavar="N",
-        help="runs of each row; by default 1, 5 for the simulation, 3 for normalization and rivals",
+        help="runs of each row; by default 1, 5 for the simulation, 3 for normalization, rivals "
+        "and beyond",
     )
     group.add_argument("--times", type=float, default=1.0, help="factor of all training steps")
     group.add_argument("--threads", type=int, default=0, help="of the CPU; 0: PyTorch's default")
@@ -146,6 +147,7 @@ def _simulation(arguments: Namespace) -> "Report":
 
 
 def _study(arguments: Namespace) -> "Report":
+    from uprightpose.reproduce.beyond import reproduce_beyond
     from uprightpose.reproduce.normalization import reproduce_normalization
     from uprightpose.reproduce.rivals import reproduce_rivals
     from uprightpose.reproduce.study import Study
@@ -156,7 +158,11 @@ def _study(arguments: Namespace) -> "Report":
     plan = replace(Plan().times(place.times), seeds=_seeds(arguments, otherwise=3))
     study = Study(place.data, place.out / "study", plan, threads=place.threads)
     draws = read_draws(arguments.intervals or "10000")
-    pages = {"rivals": reproduce_rivals, "normalization": reproduce_normalization}
+    pages = {
+        "beyond": reproduce_beyond,
+        "normalization": reproduce_normalization,
+        "rivals": reproduce_rivals,
+    }
     return pages[arguments.name](study, draws)
 
 
@@ -225,6 +231,7 @@ def _data_folder(option: str | None) -> Path:
 
 
 _EXPERIMENTS: dict[str, Callable[[Namespace], "Report"]] = {
+    "beyond": _study,
     "coco": _coco,
     "figure1": _figure,
     "figure4": _figure,

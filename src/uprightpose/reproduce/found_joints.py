@@ -75,6 +75,11 @@ def kept(path: Path, find: Callable[[], Mapping[str, Found]]) -> dict[str, Found
         }
         np.savez_compressed(stream, **arrays)
         write_whole(path, stream.getvalue())
+    return read_kept(path)
+
+
+def read_kept(path: Path) -> dict[str, Found]:
+    """Return what :func:`kept` wrote, by stage."""
     with np.load(path) as arrays:
         stages = dict.fromkeys(name.partition(" ")[0] for name in arrays)
         return {

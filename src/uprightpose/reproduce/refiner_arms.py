@@ -1,9 +1,9 @@
 """Refiners that differ in one thing: by which angle their score maps are turned, if at all."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from uprightpose.normalize import Rotation
 from uprightpose.refine import BodyRefiner, LimbRefiner, read_rotation
 from uprightpose.reproduce.found_joints import Found
 from uprightpose.skeletons import LSP
-from uprightpose.train.on_maps import LabeledMaps, fit_on_maps
+from uprightpose.train.on_maps import LabeledMaps, Refine, fit_on_maps
 
 
 @dataclass(frozen=True)
@@ -92,49 +92,113 @@ def fit_arm(
     make_folder(folder)
     torch.manual_seed(seed)
     found = build_refiners(size, normalize=arm.angle != "none")
-    given = None if angle is None else torch.from_numpy(angle).float()
+    teaching = Teaching(people, size, seed)
+    turned = turned_by(found.body, angle)
+    teaching.fit(found.body, alone(turned), folder / "body.safetensors", size.body_steps)
+    if arm.limbs:
+        hung = hanging(turned, found.limbs)
+        teaching.fit(found.limbs, hung, folder / "limbs.safetensors", size.limbs_steps)
+    return found
 
-    def turned(maps: Tensor, who: Tensor) -> FramedMaps:
-        return refine_body(found.body, maps, None if given is None else given[who])
+
+Turned = Callable[[Tensor, Tensor], FramedMaps]
+"""Maps of some people, and which ones, -> what stage 1 makes of them."""
+
+
+def turned_by(body: BodyRefiner, angle: Float[ndarray, " n"] | None) -> Turned:
+    """Return stage 1 by everyone's angle, see :func:`fit_arm`."""
+    given = None if angle is None else torch.from_numpy(angle).float()
+    return lambda maps, who: refine_body(body, maps, None if given is None else given[who])
+
+
+def alone(turned: Turned) -> Refine:
+    """Return what learns in stage 1: its maps."""
+    return lambda maps, who: [turned(maps, who)]
+
+
+def hanging(turned: Turned, limbs: LimbRefiner) -> Refine:
+    """Return what learns in stage 2: its parts, below a stage 1 that stays as it is."""
 
     def hung(maps: Tensor, who: Tensor) -> Sequence[FramedMaps]:
         with torch.no_grad():
             body = turned(maps, who)
-        return refine_limbs(found.limbs, body, maps)
+        return refine_limbs(limbs, body, maps)
 
-    for name, part, steps in (
-        ("body", found.body, size.body_steps),
-        ("limbs", found.limbs, size.limbs_steps),
-    ):
-        path = folder / f"{name}.safetensors"
-        if name == "limbs" and not arm.limbs:
-            continue
+    return hung
+
+
+@dataclass(frozen=True, eq=False)
+class Teaching:
+    """What one refiner after another learns from, and how.
+
+    Attributes:
+        people: to learn from.
+        size: of the training.
+        seed: of the order of people.
+    """
+
+    people: LabeledMaps
+    size: Size
+    seed: int
+
+    def fit(self, part: nn.Module, refine: Refine, path: Path, steps: int) -> None:
+        """Train a part of a refiner, or read its weights if the file is there.
+
+        Args:
+            part: what learns; left in evaluation mode.
+            refine: runs it.
+            path: of its weights, written whole.
+            steps: of the optimizer.
+        """
         if path.is_file():
             part.load_state_dict(load_file(path))
             part.eval()
-            continue
+            return
         fit_on_maps(
             part,
-            (lambda maps, who: [turned(maps, who)]) if name == "body" else hung,
-            people,
+            refine,
+            self.people,
             LSP,
             steps=steps,
-            batch=size.batch,
-            rate=size.rate,
-            sigma=size.sigma,
-            seed=seed,
-            title=f"{folder.name}: {name}",
+            batch=self.size.batch,
+            rate=self.size.rate,
+            sigma=self.size.sigma,
+            seed=self.seed,
+            title=f"{path.parent.name}: {path.stem}",
         )
         partial = path.with_suffix(".partial")
         save_file({key: value.contiguous() for key, value in part.state_dict().items()}, partial)
         partial.replace(path)
-    return found
 
 
-def build_refiners(size: Size, *, normalize: bool) -> Refiners:
-    """Return both stages, added to the incoming maps, with random weights."""
-    shape = {"width": size.width, "kernels": size.kernels}
-    body = BodyRefiner(LSP, canvas=size.canvas, normalize=normalize, residual=True, **shape)  # type: ignore[arg-type]
+def build_refiners(
+    size: Size,
+    *,
+    normalize: bool,
+    bone_lengths: Sequence[float] | None = None,
+    share_sides: bool = False,
+    soft: float | None = None,
+    flow: bool = False,
+) -> Refiners:
+    """Return both stages, added to the incoming maps, with random weights.
+
+    Args:
+        size: of the networks.
+        normalize: turn body and limbs.
+        bone_lengths: see :class:`~uprightpose.refine.BodyRefiner`.
+        share_sides: see :class:`~uprightpose.refine.LimbRefiner`, as for the others.
+        soft: see there.
+        flow: see there.
+    """
+    shape: dict[str, Any] = {"width": size.width, "kernels": size.kernels}
+    body = BodyRefiner(
+        LSP,
+        canvas=size.canvas,
+        normalize=normalize,
+        residual=True,
+        bone_lengths=bone_lengths,
+        **shape,
+    )
     limbs = LimbRefiner(
         LSP,
         canvas=size.canvas,
@@ -142,7 +206,10 @@ def build_refiners(size: Size, *, normalize: bool) -> Refiners:
         normalize=normalize,
         upright=normalize,
         residual=True,
-        **shape,  # type: ignore[arg-type]
+        share_sides=share_sides,
+        soft=soft,
+        flow=flow,
+        **shape,
     )
     return Refiners(body, limbs)
 
@@ -167,6 +234,10 @@ def refine_limbs(
     return limbs.refine(shown_maps(body), body.rotation, size)
 
 
+RefineLimbs = Callable[[LimbRefiner, FramedMaps, Tensor], Sequence[FramedMaps]]
+"""Stage 2, what stage 1 shows and the maps that came in -> stage 2's parts."""
+
+
 @torch.inference_mode()
 def predict_arm(
     refiners: Refiners,
@@ -175,6 +246,7 @@ def predict_arm(
     stride: float,
     *,
     batch: int = 64,
+    limbs: RefineLimbs | None = refine_limbs,
 ) -> dict[str, Found]:
     """Return the joints of both stages, ``"body"`` and ``"limbs"``.
 
@@ -184,17 +256,20 @@ def predict_arm(
         angle: as in :func:`fit_arm`.
         stride: pixels per cell.
         batch: people at a time.
+        limbs: how stage 2 is run; ``None`` leaves it out.
     """
-    found: dict[str, list[tuple[Tensor, Tensor]]] = {"body": [], "limbs": []}
+    found: dict[str, list[tuple[Tensor, Tensor]]] = {}
     joints = len(LSP.joints)
     for start in range(0, len(maps), batch):
         own = torch.from_numpy(maps[start : start + batch].astype(np.float32))
         given = None if angle is None else torch.from_numpy(angle[start : start + batch]).float()
         body = refine_body(refiners.body, own, given)
-        parts = {"body": (body,), "limbs": refine_limbs(refiners.limbs, body, own)}
+        parts: dict[str, Sequence[FramedMaps]] = {"body": (body,)}
+        if limbs is not None:
+            parts["limbs"] = limbs(refiners.limbs, body, own)
         for name, shown in parts.items():
             decoded = merge_joints(shown, joints, merge=refiners.limbs.merge)
-            found[name].append((decoded.joints, decoded.scores))
+            found.setdefault(name, []).append((decoded.joints, decoded.scores))
     return {
         name: Found(
             map_to_image(torch.cat([one for one, _ in rows]).double().numpy(), stride),

@@ -1,7 +1,7 @@
 """Milliseconds per person of the parts of a way from picture to joints, side by side."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -48,6 +48,11 @@ def time_parts(detector: PoseNet, scout: PoseNet, refiners: Refiners) -> dict[st
         "body refinement": body,
         "limbs refinement": limbs,
     }
+    return time_calls(parts)
+
+
+def time_calls(parts: Mapping[str, Callable[[], object]]) -> dict[str, float]:
+    """Return milliseconds per person of calls that each see :data:`PEOPLE`, taken by turns."""
     seconds: dict[str, list[float]] = {name: [] for name in parts}
     for _ in range(ROUNDS + 1):  # the first is not counted
         for name, run in parts.items():
