@@ -119,10 +119,9 @@ def framed_loss(
 
 def _placed(cells: Float[Tensor, "b k 2"], framed: FramedMaps) -> Float[Tensor, "b k 2"]:
     """Move joints into the frame; absent ones stay NaN but leave the frame's gradient a number."""
-    absent = cells.isnan()
-    return rotate_joints(cells.masked_fill(absent, 0.0), framed.rotation).masked_fill(
-        absent, math.nan
-    )
+    absent = cells.isnan().any(dim=2, keepdim=True)
+    placed = rotate_joints(cells.masked_fill(absent, 0.0), framed.rotation)
+    return placed.masked_fill(absent, math.nan)
 
 
 def _cell_losses(

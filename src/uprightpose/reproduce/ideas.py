@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +38,7 @@ class Ideas:
         self.study, self.arms = study, IdeaArms(study)
         self.angle = lru_cache(self._angle)
         self.measures = lru_cache(self._measures)
+        self.gate = lru_cache(self._gate)
 
     def trained(
         self, title: str, name: str, refiners: Callable[[int], Refiners], stage: str
@@ -138,18 +139,9 @@ class Ideas:
 
         return kept(self._file("angles", seed, copy), find)
 
-    @cached_property
-    def gates(self) -> dict[str, Gate]:
-        """How likely each angle is right, fitted to the people whom the detector has not seen."""
-        truth = self.study.angles("true", "training")
-        return {
-            name: gate_of(self.measures(name, "training"), self.angle(name, "training"), truth)
-            for name in HYPOTHESES
-        }
-
     def probability(self, name: str, copy: str) -> Float[ndarray, " n"]:
         """Return how likely each person's angle is right."""
-        return self.gates[name](self.measures(name, copy))
+        return self.gate(name)(self.measures(name, copy))
 
     def credible(self, name: str, copy: str) -> Bool[ndarray, " n"]:
         """Return whose angle is right more likely than not."""
@@ -160,6 +152,11 @@ class Ideas:
         if (name, copy) == ("axis", "training"):
             return self.arms.angle
         return self.study.angles(name, copy, DETECTOR)
+
+    def _gate(self, name: str) -> Gate:
+        """Fit how likely an angle is right to the people whom the detector has not seen."""
+        measures, angle = self.measures(name, "training"), self.angle(name, "training")
+        return gate_of(measures, angle, self.angle("true", "training"))
 
     def _measures(self, name: str, copy: str) -> Float[ndarray, "n f"]:
         match name:
