@@ -144,6 +144,8 @@ def test_what_a_user_can_mend_is_said_in_a_line(capsys, tmp_path, data, monkeypa
     assert captured.out == ""
     assert captured.err.count("\n") == 1
     assert message.format(data=data) in captured.err
+    if "UPRIGHTPOSE_DATA" in message:
+        assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
