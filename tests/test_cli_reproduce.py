@@ -144,11 +144,14 @@ def test_what_a_user_can_mend_is_said_in_a_line(capsys, tmp_path, data, monkeypa
     assert captured.out == ""
     assert captured.err.count("\n") == 1
     assert message.format(data=data) in captured.err
+    if "UPRIGHTPOSE_DATA" in message:
+        assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
     ("name", "argv", "seeds"),
     [
+        ("beyond", [], 3),
         ("normalization", [], 3),
         ("rivals", [], 3),
         ("rivals", ["--seeds", "2"], 2),
@@ -173,6 +176,7 @@ def test_what_trains_has_a_number_of_runs_of_its_own(
         return report
 
     for module, function, stand_in in (
+        ("beyond", "reproduce_beyond", study),
         ("normalization", "reproduce_normalization", study),
         ("rivals", "reproduce_rivals", study),
         ("simulated_people", "read_poses", lambda _: None),
@@ -190,7 +194,7 @@ def test_help_names_every_experiment(capsys):
     with pytest.raises(SystemExit):
         main(["reproduce", "--help"])
     text = capsys.readouterr().out
-    for name in ("coco", "normalization", "rivals", "simulation", "table11", "figure8"):
+    for name in ("beyond", "coco", "normalization", "rivals", "simulation", "table11", "figure8"):
         assert name in text
 
 

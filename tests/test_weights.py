@@ -383,6 +383,10 @@ class TestAngleNet:
         assert_close(loaded(images), net(images), **tolerance)
         assert [file.name for file in tmp_path.iterdir()] == ["a.safetensors"]
 
+    def test_a_net_of_another_width(self, tmp_path):
+        save_angle_net(AngleNet("test_resnet", 32, 5), "test_resnet", tmp_path / "a.safetensors")
+        assert load_angle_net(tmp_path / "a.safetensors").mix.out_channels == 5
+
     def refused(self, path) -> str:
         with pytest.raises(InputError) as caught:
             load_angle_net(path)

@@ -122,8 +122,7 @@ def crop_matrices(
     x, y, width, height = (float(value) for value in box)
     across, down = (width, height) if stretch else (max(width, height),) * 2
     factor_x, factor_y = np.where(flip, -1.0, 1.0) * scale * size / across, scale * size / down
-    # libm's: numpy's own vary in their last bit with the processor, and so would pictures
-    cos, sin = (np.fromiter(map(f, angle.tolist()), np.float64) for f in (math.cos, math.sin))
+    cos, sin = _cos_sin(angle)
     linear = np.stack([cos * factor_x, -sin * factor_y, sin * factor_x, cos * factor_y], axis=1)
     linear = linear.reshape(-1, 2, 2)
     center = np.array([x + width / 2, y + height / 2]) - HALF
@@ -207,12 +206,18 @@ def turn_matrices(
         array([[ 0., -1.,  3.],
                [ 1.,  0.,  0.]])
     """
-    cos, sin = np.cos(angle), np.sin(angle)
+    cos, sin = _cos_sin(angle)
     turn = np.stack([cos, -sin, sin, cos], axis=1).reshape(-1, 2, 2)
     center = np.array(middle((size, size)))
     linear = turn @ matrices[:, :, :2]
     shift = (turn @ (matrices[:, :, 2] - center)[:, :, None])[:, :, 0] + center
     return np.concatenate([linear, shift[:, :, None]], axis=2)
+
+
+def _cos_sin(angle: Float[ndarray, " b"]) -> tuple[Float[ndarray, " b"], Float[ndarray, " b"]]:
+    """Return libm's values: numpy's own vary in their last bit with the processor."""
+    cos, sin = (np.fromiter(map(f, angle.tolist()), np.float64) for f in (math.cos, math.sin))
+    return cos, sin
 
 
 def inside_square(angle: float, size: int) -> Bool[ndarray, "s s"]:

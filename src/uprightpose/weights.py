@@ -181,7 +181,8 @@ def save_angle_net(net: AngleNet, trunk: str, path: Path, *, half: bool = True) 
         name: (value.half() if half and value.is_floating_point() else value).contiguous().cpu()
         for name, value in net.state_dict().items()
     }
-    notes = {ANGLE_FORMAT: json.dumps({"trunk": trunk, "size": net.size})}
+    shape = {"trunk": trunk, "size": net.size, "width": net.mix.out_channels}
+    notes = {ANGLE_FORMAT: json.dumps(shape)}
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, save(state, metadata=notes))
 

@@ -126,7 +126,8 @@ def study(place: Place, extended_sticks: Path) -> Study:
     """A study of 8 + 11 people to learn from, 3 of them held out, and 4 to test on."""
     (place.data / "lspet").symlink_to(extended_sticks)
     size = Size(width=2, kernels=(3, 3), body_steps=1, limbs_steps=1, batch=4)
-    steps = {"detector_steps": 1, "circle_steps": 1, "angle_steps": 1, "scout_steps": 1}
+    names = ("detector", "circle", "larger", "angle", "scout")
+    steps = {f"{name}_steps": 1 for name in names}
     keys = {"trunk": "test_resnet", "trunk_weights": "none", "head_width": 4, "batch": 4}
     plan = Plan(**steps, rounds=2, refiners=size, seeds=2, keys=keys)
     return Study(place.data, place.out / "study", plan, threads=1)

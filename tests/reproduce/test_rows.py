@@ -245,6 +245,32 @@ class TestErrorTypes:
         assert line.split(" | ")[-1] == f"{mean:.2f} |"
 
 
+class TestBodyAngles:
+    """'By group and by body angle, on the natural test set and on the turned copy.'"""
+
+    def test_everyone_with_an_angle_is_in_one_range(self, table9):
+        for one in table9.numbers["results"]:
+            total = next(iter(one["rows"].values()))["mean"]["Total"]
+            groups = [g for g in one["angles"].values() if g["people"]]
+            assert sum(g["people"] for g in groups) == 4
+            first = [next(iter(g["rows"].values()))["Total"] for g in groups]
+            counts = [g["people"] for g in groups]
+            assert np.average(first, weights=counts) == pytest.approx(total)
+
+    def test_differences_are_those_of_the_rows(self, table9):
+        for one in table9.numbers["results"]:
+            for group in one["angles"].values():
+                for pair in group["contrasts"]:
+                    first, second = (group["rows"][pair[at]]["Total"] for at in ("first", "second"))
+                    assert pair["columns"]["Total"]["value"] == pytest.approx(first - second)
+
+    def test_the_page_shows_them(self, table9):
+        lines = table9.sections["By true body angle"].splitlines()
+        titles, pairs = list(columns_of(table9)), EXPERIMENTS["table9"].contrasts
+        firsts = [line.split(" | ")[0].removeprefix("| ") for line in lines if "| natural" in line]
+        assert firsts == [*titles, *(" - ".join(pair) for pair in pairs)]
+
+
 class TestOtherTables:
     def test_table_1_compares_baselines_with_normalization(self, reproduce):
         report = reproduce("table1")

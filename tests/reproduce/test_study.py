@@ -199,6 +199,7 @@ class TestRecipes:
         [
             ("upright", "upright-detector"),
             ("circle", "circle-detector"),
+            ("larger", "larger-detector"),
             ("scout", "scout"),
             ("angle", "angle"),
         ],
@@ -226,9 +227,19 @@ class TestRecipes:
         assert differs == {"out", "start", "upright", "rotation", "detector_steps", "rate"}
         assert circle.start == f"{upright.out}/detector.safetensors"
 
+    def test_the_larger_differs_in_size_and_goes_on(self, tmp_path: Path) -> None:
+        """'The same compute spent on a larger detector': as the circle's, on larger pictures."""
+        study = Study(tmp_path, tmp_path / "out", Plan())
+        circle, larger = study.recipe("circle"), study.recipe("larger")
+        differs = {key for key in vars(circle) if getattr(circle, key) != getattr(larger, key)}
+        assert differs == {"out", "start", "size", "detector_steps"}
+        assert larger.start == f"{circle.out}/detector.safetensors"
+        assert larger.size > circle.size
+
     def test_times_scales_all_steps(self) -> None:
         whole, plan = Plan(), Plan().times(0.1)
-        for name in ("detector_steps", "circle_steps", "angle_steps", "scout_steps"):
+        steps = ("detector_steps", "circle_steps", "larger_steps", "angle_steps", "scout_steps")
+        for name in steps:
             assert getattr(plan, name) == round(getattr(whole, name) / 10)
         for name in ("body_steps", "limbs_steps"):
             assert getattr(plan.refiners, name) == round(getattr(whole.refiners, name) / 10)

@@ -231,6 +231,17 @@ class TestSharing:
 
 
 class TestSmallScale:
+    @pytest.mark.parametrize("name", ["table1", "table9", "table10"])
+    def test_refinement_learns_maps_of_people_whom_the_detector_has_not_seen(self, name):
+        """'Out-of-fold score maps for the refinement'; rows of one detector share the folds."""
+        refining = [recipe for row in table(name) for recipe in chain(name, row.title, SMALL)[1:]]
+        (detector,) = {chain(name, row.title, SMALL)[0].out for row in table(name)}
+        steps = chain(name, table(name)[0].title, SMALL)[0].detector_steps
+        assert {one.out_of_fold for one in refining} == {2}
+        assert {one.fold_steps for one in refining} == {steps}
+        assert {one.folds for one in refining} == {f"{detector}-folds"}
+        assert not any(one.out_of_fold for row in table(name) for one in chain_of(row))
+
     def test_budget_of_tables_1_9_and_11(self):
         """Pictures that detectors and refinements see, each training once, with one seed."""
         seen: dict[str, tuple[str, int]] = {}

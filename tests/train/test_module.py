@@ -73,6 +73,14 @@ class TestPhases:
             at_step(monkeypatch, step)
             assert self.counted(module, batch, monkeypatch) == expected, step
 
+    def test_a_long_last_one(self, batch: Batch, monkeypatch: pytest.MonkeyPatch) -> None:
+        """'Iterations: not given': each of the first two may take a tenth."""
+        module = stage_module(detector="fcn", phase_share=0.1, detector_steps=20)
+        expected = [1, 1, 3, 3, *[5] * 16]
+        for step, count in enumerate(expected):
+            at_step(monkeypatch, step)
+            assert len(self.counted(module, batch, monkeypatch)) == count, step
+
     @pytest.mark.parametrize("variant", PHASES)
     def test_each_variant_has_its_own(
         self, variant: str, batch: Batch, monkeypatch: pytest.MonkeyPatch

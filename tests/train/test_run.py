@@ -326,6 +326,16 @@ class TestRefusals:
             train(replace(other, **{key: value}))
         assert not list(Path(recipe.out).glob("*"))
 
+    def test_a_detector_learns_on_at_another_size(self, recipe: Recipe, tmp_path: Path) -> None:
+        """It is convolutional; refinement, which has a canvas in cells, is not taken along."""
+        theirs = replace(recipe, content=48).settings("detector")
+        save_weights(build(theirs), theirs, tmp_path / "first.safetensors")
+        ours = replace(recipe, start=str(tmp_path / "first.safetensors"), size=96, content=0)
+        with pytest.raises(InputError, match="trained with other size, content: size 64"):
+            train(replace(ours, detector_steps=0))
+        alone = {"body_steps": 0, "limbs_steps": 0, "all_steps": 0}
+        assert load_weights(train(replace(ours, **alone)))[1].size == 96
+
     def test_start_whose_own_width_is_spelled_out(self, recipe: Recipe, tmp_path: Path) -> None:
         """0 stands for the detector's own: 64 for compact, and both build the same."""
         first = tmp_path / "first.safetensors"
@@ -444,6 +454,23 @@ class TestOutOfFold:
         assert learned["detector"] == everyone
         assert len(checked) == 4 * (4 + 2)  # body and limbs
         assert set(checked) == {0, 1, 2}
+
+    def test_runs_share_them(
+        self, folded: Recipe, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        """The rows of a table refine the maps of one detector: its folds are trained once."""
+        shared = replace(folded, folds=str(tmp_path / "folds"))
+        alone = train(replace(folded, out=str(tmp_path / "alone"))).read_bytes()
+        assert train(shared).read_bytes() == alone
+        assert not list(Path(shared.out).glob("fold*"))
+        seen = _count_steps(monkeypatch)
+        other = replace(shared, out=str(tmp_path / "other"), normalize=False, limbs_steps=0)
+        train(other)
+        assert not [step for name, step in seen if name == "fold"]
+        for key, value in {"seed": 7, "fold_steps": 3, "rotation": 5.0}.items():
+            strange = replace(shared, out=str(tmp_path / key), **{key: value})
+            with pytest.raises(InputError, match=rf"folds of another recipe \(differs in {key}\)"):
+                train(strange)
 
     @pytest.mark.parametrize(("stage", "at"), [("fold", 1), ("body", 3)])
     def test_interrupted(

@@ -68,12 +68,15 @@ def run(arguments: Namespace) -> None:
     """Run the command."""
     from uprightpose.data.folders import read_folder
     from uprightpose.data.writing import make_folder, write_whole
-    from uprightpose.evaluate import evaluate, format_report, held_out, protocol_of, report_json
 
     if arguments.out:
         make_folder(Path(arguments.out).parent)
     draws = read_draws(arguments.intervals)
-    samples = held_out(read_folder(Path(arguments.folder), arguments.labels))
+    people = read_folder(Path(arguments.folder), arguments.labels)
+
+    from uprightpose.evaluate import evaluate, format_report, held_out, protocol_of, report_json
+
+    samples = held_out(people)
     networks = _networks(arguments.weights, arguments.device)
     protocol = arguments.protocol or protocol_of(samples)
     scout = _scout(arguments, networks)

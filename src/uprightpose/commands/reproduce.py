@@ -90,6 +90,7 @@ def run(arguments: Namespace) -> None:
     if arguments.seed < 0:
         raise InputError(f"--seed: expected a number from 0, found {arguments.seed}")
     out = Path(arguments.out)
+    _data_folder(arguments.data)  # every experiment needs it: no folder is made without
     make_folder(out)
     report = _EXPERIMENTS[arguments.name](arguments)
     command = shlex.join(["uprightpose", *sys.argv[1:]])

@@ -47,9 +47,10 @@ def read_boxes(path: Path, pictures: Sequence[Path]) -> dict[Path, list[Box]]:
             if _counts(annotation, people) and annotation["image_id"] in names:
                 boxes[names[annotation["image_id"]]].append(_box(annotation, path))
     except (KeyError, TypeError, AttributeError) as error:
+        found = f"no {error.args[0]}" if isinstance(error, KeyError) else "another structure"
         raise InputError(
             f"{path}: expected COCO JSON with images (id, file_name) and annotations "
-            f"(image_id, bbox), found otherwise: {type(error).__name__} {error}"
+            f"(image_id, bbox), found {found}"
         ) from error
     _check_match(path, list(names.values()), pictures)
     return {picture: boxes.get(picture.name, []) for picture in pictures}

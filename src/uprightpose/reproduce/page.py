@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from uprightpose.error_types import TYPES
+from uprightpose.metrics import ANGLE_BINS
 from uprightpose.protocols import REFERENCES
 from uprightpose.reproduce.paper import TABLES
 from uprightpose.reproduce.report import Report, markdown_table
@@ -34,6 +35,12 @@ FITTED_CAVEAT = (
     "out-of-fold maps (SPEC 1.16)."
 )
 
+FOLDS_CAVEAT = (
+    "Refinement learns on out-of-fold score maps (SPEC 1.16), made by {folds} more detectors, of "
+    "as many steps as the row's own, that have not seen these people. The seconds of the first "
+    "refinement that needed them hold their training."
+)
+
 
 def table_report(
     experiment: Experiment,
@@ -60,9 +67,9 @@ def table_report(
         first = one is results[0]
         sections[f"Rows, {title}"] = _rows(one, beside_paper=first)
         sections[f"Contrasts, {title}"] = _contrasts(one, beside_paper=first)
-    sections["Error types"] = _errors(
-        [one for one in results if one.protocol == results[0].protocol]
-    )
+    printed = [one for one in results if one.protocol == results[0].protocol]
+    sections["By true body angle"] = _angles(printed)
+    sections["Error types"] = _errors(printed)
     sections["What was trained"] = _trainings(experiment, outcomes)
     if others := [row for row in paper.rows if not row.ours]:
         lines = [[row.title, *map(_printed, row.cells)] for row in others]
@@ -99,8 +106,7 @@ def _facts(
         "threshold": rules.radius,
         "count": f"{results.joints} joints in every row",
         "scale": f"{scale.name}, all steps times {place.times:g}",
-        "recipes": ", ".join(f"{key} {value}" for key, value in scale.common.items())
-        + " (reproduce/scales.py)",
+        "recipes": "; ".join(_recipes(experiment, scale)) + " (reproduce/scales.py)",
         "seeds": seeds,
         "intervals": f"95 %, {draws} draws" if draws else "off",
         "machine": "CPU {cpu}, {cores} cores, {threads} threads; GPU {gpu}; "
@@ -108,6 +114,18 @@ def _facts(
         "training time": f"{_all_seconds(everyone) / 60:.1f} minutes on this machine, "
         "what rows share counted once",
     }
+
+
+def _recipes(experiment: Experiment, scale: Scale) -> list[str]:
+    """Return the keys of all rows, of their detectors' and of refinement."""
+    kinds = dict.fromkeys(row.training.detector for row in experiment.rows)
+    groups = {"all": scale.common, **{kind: scale.detectors[kind] for kind in kinds}}
+    groups |= {"refinement": scale.refinement}
+    return [
+        f"{name}: " + ", ".join(f"{key} {value}" for key, value in keys.items())
+        for name, keys in groups.items()
+        if keys
+    ]
 
 
 def _all_seconds(outcomes: Sequence[Outcome]) -> float:
@@ -144,6 +162,44 @@ def _contrasts(results: Results, *, beside_paper: bool) -> str:
             gain = paper_gain(results.experiment, pair, name)
             lines.append(line + ([number_text(gain, "+.1f")] if beside_paper else []))
     return markdown_table(header + (["paper"] if beside_paper else []), lines)
+
+
+def _angles(results: Sequence[Results]) -> str:
+    """Return the total of each row, and of each contrast, in every range of body angles."""
+    names = [f"{low}-{high}" for low, high in ANGLE_BINS]
+    rows = [
+        [title, one.pictures]
+        + [
+            _cell(one.angles[name].rows[title]["Total"] if name in one.angles else None)
+            for name in names
+        ]
+        for one in results
+        for title in one.rows
+    ]
+    pairs = [
+        [" - ".join(pair), one.pictures]
+        + [
+            _gain(one.angles[name].contrasts[pair]["Total"]) if name in one.angles else "-"
+            for name in names
+        ]
+        for one in results
+        for pair in one.contrasts
+    ]
+    counts = "; ".join(
+        f"{one.pictures} pictures: "
+        + ", ".join(f"{group.people} of {name}" for name, group in one.angles.items())
+        for one in results
+    )
+    return (
+        f"Totals, by degrees of the true body angle (people of {counts}); then differences with "
+        "their intervals, an asterisk where p after Holm, within the range, is below 0.05.\n\n"
+        f"{markdown_table(['row', 'pictures', *names], rows)}\n\n"
+        f"{markdown_table(['first - second', 'pictures', *names], pairs)}"
+    )
+
+
+def _gain(one: Difference) -> str:
+    return f"{one.value:+.2f} {interval_text(one)}".rstrip() + "*" * (one.p_holm < 0.05)
 
 
 def _errors(results: Sequence[Results]) -> str:
@@ -192,7 +248,9 @@ def _caveats(experiment: Experiment, scale: Scale, place: Place) -> tuple[str, .
     refined = any(len(row.training.steps) > 1 for row in experiment.rows)
     notes = [SMALL_CAVEAT] if scale.name == "small" else []
     notes += [f"All steps are {place.times:g} times the scale's."] if place.times != 1 else []
-    notes += [STEPS_CAVEAT, SEEDS_CAVEAT, *([FITTED_CAVEAT] if refined else [])]
+    notes += [STEPS_CAVEAT, SEEDS_CAVEAT]
+    if refined:
+        notes.append(FOLDS_CAVEAT.format(folds=scale.folds) if scale.folds else FITTED_CAVEAT)
     return (*notes, *(f"The paper's table: {note}" for note in TABLES[experiment.name].notes))
 
 

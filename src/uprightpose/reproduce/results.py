@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from jaxtyping import Bool, Float
+from numpy import ndarray
 
 from uprightpose.error_types import Shares, error_types, overall_shares, type_shares
+from uprightpose.metrics import angle_bins
 from uprightpose.protocols import PROTOCOLS, Protocol
-from uprightpose.reproduce.contrasts import ScoredPeople, contrast_rows, correct
+from uprightpose.reproduce.contrasts import ScoredPeople, contrast_rows, correct, only
 from uprightpose.reproduce.paper import TABLES
 from uprightpose.reproduce.rows import Outcome, Pictures
 from uprightpose.reproduce.tables import Experiment
@@ -17,6 +20,21 @@ from uprightpose.tables import Difference, pck_table
 
 Scores = dict[str, float]
 """Column -> percent."""
+
+
+@dataclass(frozen=True, eq=False)
+class Turned:
+    """The people of one range of body angles.
+
+    Attributes:
+        people: how many they are.
+        rows: title -> their scores, the mean over seeds.
+        contrasts: by the pair of titles, first minus second.
+    """
+
+    people: int
+    rows: dict[str, Scores]
+    contrasts: dict[tuple[str, str], dict[str, Difference]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +49,7 @@ class Results:
         rows: title -> scores by seed.
         contrasts: by the pair of titles, first minus second.
         errors: title -> the shares of each type of error by seed.
+        angles: range of true body angles -> the people in it; ranges without people are left out.
     """
 
     experiment: Experiment
@@ -40,6 +59,7 @@ class Results:
     rows: dict[str, dict[int, Scores]]
     contrasts: dict[tuple[str, str], dict[str, Difference]]
     errors: dict[str, dict[int, Shares]]
+    angles: dict[str, Turned]
 
     def mean(self, title: str) -> Scores:
         """Return a row's mean over seeds."""
@@ -94,6 +114,11 @@ def score_rows(
         {
             title: {one.seed: _errors(one, people, pictures, rules) for one in seeds}
             for title, seeds in outcomes.items()
+        },
+        {
+            name: _turned(experiment, joints, people, chosen, rules, draws)
+            for name, chosen in angle_bins(people.truth, rules.skeleton).items()
+            if chosen.any()
         },
     )
 
@@ -150,7 +175,57 @@ def results_json(results: Results) -> dict[str, Any]:
             }
             for pair, columns in results.contrasts.items()
         ],
+        "angles": {
+            name: {
+                "people": one.people,
+                "rows": {title: _plain(scores) for title, scores in one.rows.items()},
+                "contrasts": [
+                    {
+                        "first": first,
+                        "second": second,
+                        "columns": {title: _plain(d._asdict()) for title, d in columns.items()},
+                    }
+                    for (first, second), columns in one.contrasts.items()
+                ],
+            }
+            for name, one in results.angles.items()
+        },
     }
+
+
+def _turned(
+    experiment: Experiment,
+    joints: Mapping[str, Float[ndarray, "s n k 2"]],
+    people: ScoredPeople,
+    chosen: Bool[ndarray, " n"],
+    rules: Protocol,
+    draws: int,
+) -> Turned:
+    """Score the chosen people alone."""
+    some = only(people, chosen)
+    scores = {
+        title: mean_scores([_scores(one, some, rules, experiment) for one in seeds])
+        for title, seeds in joints.items()
+    }
+    found = [
+        contrast_rows(joints[first], joints[second], some, rules, draws=draws)
+        for first, second in experiment.contrasts
+    ]
+    pairs = dict(zip(experiment.contrasts, correct(found), strict=True))
+    return Turned(int(chosen.sum()), scores, pairs)
+
+
+def _scores(
+    predicted: Float[ndarray, "n k 2"],
+    people: ScoredPeople,
+    rules: Protocol,
+    experiment: Experiment,
+) -> Scores:
+    lengths, images = people.lengths, people.images
+    table = pck_table(
+        predicted, people.truth, rules, experiment.labels, lengths=lengths, images=images
+    )
+    return dict(table.scores)
 
 
 def _table(

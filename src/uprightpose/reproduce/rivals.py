@@ -18,6 +18,7 @@ from uprightpose.reproduce.refiner_arms import Arm, count_refiners
 from uprightpose.reproduce.report import Report, markdown_table
 from uprightpose.reproduce.study import COPIES, Study
 from uprightpose.reproduce.study_page import Comparison, Pair
+from uprightpose.reproduce.study_plan import LARGER
 from uprightpose.reproduce.timing import time_parts
 from uprightpose.reproduce.variants import (
     LOOKS,
@@ -35,6 +36,7 @@ OWN = "picture uprighted by the detector's own angle, detected again"
 BEST = "best of 4 turns"
 MEAN = "mean of 4 turns"
 CIRCLE = "detector trained over the full circle"
+LARGE = f"the same on {LARGER}-pixel pictures"
 FIRST = "picture uprighted by the scout's angle"
 CHEAP = "uprighted, the weakest looked at again"
 LOOKED = "uprighted, weak ones looked at again"
@@ -55,10 +57,13 @@ PAIRS: tuple[Pair, ...] = (
     (LOOKED, BEST),
     (LOOKED, OWN),
     (LOOKED, CIRCLE),
+    (LOOKED, LARGE),
+    (LARGE, CIRCLE),
     (RECOMMENDED, LOOKED),
     (RECOMMENDED, PLAIN),
     (RECOMMENDED, DETECTOR),
     (RECOMMENDED, CIRCLE),
+    (RECOMMENDED, LARGE),
     (TRUE, LOOKED),
 )
 """Differences that are reported."""
@@ -74,7 +79,7 @@ def reproduce_rivals(study: Study, draws: int) -> Report:
     chooser = Chooser(study, "upright")
     variants = _variants(study, chooser)
     comparison = Comparison(variants, study.truth, draws)
-    milliseconds = time_study(study, "upright", "first", Arm("maps"))
+    milliseconds = time_study(study, "upright", "first", Arm("maps"), larger=True)
     sections = {
         **comparison.by_angle(milliseconds),
         "Paired differences": comparison.contrasts(PAIRS),
@@ -103,7 +108,8 @@ CAVEATS = (
     f"with {CHEAP_WEAK} had been seen to lose 0.9 on natural test pictures below 30 degrees.",
     "The upright detector learned bodies that their true angle had turned upright, within 30 "
     "degrees; natural pictures within 30 degrees alone would have shown it inverted people, too.",
-    "The circle detector went on from the upright one: it has had more steps.",
+    "The circle detector went on from the upright one, the larger one from the circle one: they "
+    "have had more steps.",
     "One detector of each kind, several seeds of refinement: intervals redraw people and seeds of "
     "refinement, not detectors.",
     "Time is that of this machine, one thread, batches of 8; reading and cutting pictures is not "
@@ -122,6 +128,7 @@ def _variants(study: Study, chooser: Chooser) -> list[Variant]:
         alone(BEST, lambda copy: best_of_quarters(study, "upright", copy), 4.0),
         alone(MEAN, lambda copy: mean_of_quarters(study, "upright", copy), 4.0),
         alone(CIRCLE, lambda copy: study.seen("circle", copy, "zero"), 1.0),
+        alone(LARGE, study.seen_larger, 1.0, detector="larger detector"),
         alone(FIRST, lambda copy: study.seen("upright", copy, "first"), 1.0, net),
         alone(CHEAP, lambda copy: cheap.looks(copy).best, few, net),
         alone(LOOKED, lambda copy: chooser.looks(copy).best, passes, net),
@@ -132,12 +139,15 @@ def _variants(study: Study, chooser: Chooser) -> list[Variant]:
     ]
 
 
-def time_study(study: Study, detector: str, view: str, arm: Arm) -> dict[str, float]:
+def time_study(
+    study: Study, detector: str, view: str, arm: Arm, *, larger: bool = False
+) -> dict[str, float]:
     """Return milliseconds per person of the parts of a way, on one thread."""
     refiners = study.refiners(detector, view, arm, 0)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    found = time_parts(study.detector(detector), study.detector("scout"), refiners)
+    rival = study.detector("larger") if larger else None
+    found = time_parts(study.detector(detector), study.detector("scout"), refiners, rival)
     torch.set_num_threads(threads)
     return {name: round(value, 2) for name, value in found.items()}
 
@@ -193,7 +203,7 @@ def _facts(study: Study, milliseconds: dict[str, float]) -> dict[str, str]:
         "labels": "person-centric (pc)",
         "reference length": "left shoulder - right hip; threshold 0.2, included",
         "detector": f"compact, ResNet-18 trunk, 128 pixels, {plan.detector_steps} steps of 32; "
-        f"circle: {plan.circle_steps} more",
+        f"circle: {plan.circle_steps} more; larger: {plan.larger_steps} more on {LARGER} pixels",
         "scout": f"compact, 64 pixels, {plan.scout_steps} steps of 48 over the full circle; bodies "
         f"nearer than {np.degrees(NEAR):.0f} degrees to upright are not turned",
         "looks": f"where the maps' mean peak is below {WEAK} (the weakest: {CHEAP_WEAK}), the "

@@ -26,7 +26,7 @@ from uprightpose.metrics import axis_angle
 from uprightpose.model import PoseNet
 from uprightpose.reproduce.found_joints import Found, kept, maps_angle, read_maps
 from uprightpose.reproduce.refiner_arms import Arm, Refiners, fit_arm, predict_arm
-from uprightpose.reproduce.study_plan import HELD_OUT, SCOUT, Plan, recipe_of
+from uprightpose.reproduce.study_plan import HELD_OUT, LARGER, SCOUT, Plan, recipe_of
 from uprightpose.reproduce.turned_maps import (
     TestPictures,
     TrainingPictures,
@@ -80,15 +80,15 @@ class Study:
         return lsp[:few] + read_lspet(self.data / "lspet")[:few]
 
     def recipe(self, name: str) -> Recipe:
-        """Return the training of ``"upright"``, ``"circle"``, ``"scout"`` or ``"angle"``."""
+        """Return the training of a name that :func:`recipe_of` knows."""
         return recipe_of(self.plan, name, self.data, self.out, threads=self.threads)
 
     def detector(self, name: str) -> PoseNet:
-        """Return ``"upright"``, ``"circle"`` or ``"scout"``, trained if it is not there."""
+        """Return ``"upright"``, ``"circle"``, ``"larger"`` or ``"scout"``, trained if need be."""
         path = self.out / name / "detector.safetensors"
         if not path.is_file():
-            if name == "circle":
-                self.detector("upright")
+            if before := {"circle": "upright", "larger": "circle"}.get(name):
+                self.detector(before)
             _train(self.recipe(name))
         return load_weights(path)[0].to(memory_format=torch.channels_last)
 
@@ -106,8 +106,11 @@ class Study:
 
     @cached_property
     def _pictures(self) -> dict[str, TestPictures]:
+        return self._copies(128)
+
+    def _copies(self, size: int) -> dict[str, TestPictures]:
         turns = {"natural": None, "turned": turn_angles(len(self.test))}
-        return {copy: TestPictures(self.test, Crop(128), turns[copy]) for copy in COPIES}
+        return {copy: TestPictures(self.test, Crop(size), turns[copy]) for copy in COPIES}
 
     @cached_property
     def truth(self) -> dict[str, Float[ndarray, "n k 2"]]:
@@ -159,6 +162,14 @@ class Study:
         model = None if path.is_file() else self.detector("scout")
         maps = make_maps(model, pictures, np.zeros(len(pictures)), path, side=SCOUT)
         return read_maps(maps, 4 * 128 / SCOUT)
+
+    def seen_larger(self, copy: str) -> Found:
+        """Return the joints that the larger detector finds in a copy's pictures as they are."""
+        pictures = self._copies(LARGER)[copy]
+        path = self.out / "maps" / f"larger-{copy}.npy"
+        model = None if path.is_file() else self.detector("larger")
+        maps = make_maps(model, pictures, np.zeros(len(pictures)), path)
+        return read_maps(maps, 4 * 128 / LARGER)
 
     def angles(self, name: str, copy: str, detector: str = "upright") -> Float[ndarray, " n"]:
         """Return body angles of everyone in a copy.

@@ -102,7 +102,7 @@ class Comparison:
     def milliseconds(self, variant: Variant, copy: str, milliseconds: Mapping[str, float]) -> float:
         """Return a variant's time per person."""
         own = sum(milliseconds[step] for step in variant.steps)
-        return variant.passes[copy] * milliseconds["detector"] + own
+        return variant.passes[copy] * milliseconds[variant.detector] + own
 
     def groups(self) -> dict[str, str]:
         """Return Markdown tables of the groups of joints, every seed, by copy."""

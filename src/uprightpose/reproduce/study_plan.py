@@ -14,6 +14,9 @@ HELD_OUT = 5
 SCOUT = 64
 """Side of the pictures of the small detector that tells the angle, in pixels."""
 
+LARGER = 176
+"""Side of the pictures of the rival that costs as much as looking again does, in pixels."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -22,6 +25,7 @@ class Plan:
     Attributes:
         detector_steps: of the upright detector.
         circle_steps: of the circle detector, from the upright one's weights on.
+        larger_steps: of the larger detector, from the circle one's weights on.
         angle_steps: of the angle's posterior.
         scout_steps: of the scout.
         rounds: augmentations of each held-out person whose maps teach refiners.
@@ -33,6 +37,7 @@ class Plan:
 
     detector_steps: int = 2400
     circle_steps: int = 1000
+    larger_steps: int = 600
     angle_steps: int = 2000
     scout_steps: int = 2200
     rounds: int = 6
@@ -53,6 +58,7 @@ class Plan:
             self,
             detector_steps=_times(self.detector_steps, factor),
             circle_steps=_times(self.circle_steps, factor),
+            larger_steps=_times(self.larger_steps, factor),
             angle_steps=_times(self.angle_steps, factor),
             scout_steps=_times(self.scout_steps, factor),
             refiners=replace(
@@ -68,7 +74,7 @@ def _times(steps: int, factor: float) -> int:
 
 
 def recipe_of(plan: Plan, name: str, data: Path, out: Path, *, threads: int = 0) -> Recipe:
-    """Return the training of ``"upright"``, ``"circle"``, ``"scout"`` or ``"angle"``.
+    """Return the training of ``"upright"``, ``"circle"``, ``"larger"``, ``"scout"`` or ``"angle"``.
 
     Args:
         plan: steps.
@@ -107,6 +113,10 @@ def _own_recipe(plan: Plan, name: str, data: Path, out: Path, threads: int) -> R
         case "circle":
             start = str(out / "upright" / "detector.safetensors")
             return replace(common, start=start, detector_steps=plan.circle_steps, rate=5e-4)
+        case "larger":
+            start = str(out / "circle" / "detector.safetensors")
+            steps = plan.larger_steps
+            return replace(common, start=start, size=LARGER, detector_steps=steps, rate=5e-4)
         case "scout":
             return replace(
                 common,

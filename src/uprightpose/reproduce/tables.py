@@ -161,8 +161,13 @@ def recipes(
             times *= MORE_SAMPLES
         count = scale.steps_of(step.stage, experiment.datasets, times)
         own = {**keys, f"{step.stage}_steps": count}
+        if scale.folds and step.stage in ("body", "limbs"):
+            seen = scale.steps_of("detector", experiment.datasets, place.times)
+            own |= {"out_of_fold": scale.folds, "fold_steps": seen}
         name = f"{training.detector}-{step.stage}-{_digest(own, experiment.datasets, before)}"
         given = str(weights_of(found[-1])) if found else None
+        if "out_of_fold" in own:  # beside the detector: its rows share them
+            own["folds"] = f"{found[0].out}-folds"
         found.append(_recipe(own, experiment.datasets, place, name, given))
         before = name
     return found

@@ -5,11 +5,13 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from uprightpose.framed import merge_joints
 from uprightpose.model import PoseNet
 from uprightpose.reproduce.refiner_arms import Refiners, refine_body, refine_limbs
-from uprightpose.reproduce.study_plan import SCOUT
+from uprightpose.reproduce.study_plan import LARGER, SCOUT
 from uprightpose.scout import average_down
 from uprightpose.skeletons import LSP
 
@@ -21,15 +23,18 @@ ROUNDS = 9
 
 
 @torch.inference_mode()
-def time_parts(detector: PoseNet, scout: PoseNet, refiners: Refiners) -> dict[str, float]:
+def time_parts(
+    detector: PoseNet, scout: PoseNet, refiners: Refiners, larger: PoseNet | None = None
+) -> dict[str, float]:
     """Return milliseconds per person by part, with the threads that torch has now.
 
     Args:
         detector: one pass over a person's picture is ``"detector"``.
         scout: ``"scout"``, on the same picture averaged down.
         refiners: ``"body refinement"``, and ``"limbs refinement"``, which holds the body's.
+        larger: ``"larger detector"``, on larger pictures.
     """
-    images = torch.rand(PEOPLE, 3, 128, 128).mul(255).contiguous(memory_format=torch.channels_last)
+    images = _pictures(128)
     maps = detector.image_maps(detector(images, "detector").detector)
 
     def limbs() -> None:
@@ -48,6 +53,9 @@ def time_parts(detector: PoseNet, scout: PoseNet, refiners: Refiners) -> dict[st
         "body refinement": body,
         "limbs refinement": limbs,
     }
+    if larger is not None:
+        pictures = _pictures(LARGER)
+        parts["larger detector"] = lambda: larger(pictures, "detector").detector.decode()
     return time_calls(parts)
 
 
@@ -60,3 +68,8 @@ def time_calls(parts: Mapping[str, Callable[[], object]]) -> dict[str, float]:
             run()
             seconds[name].append(time.perf_counter() - begun)
     return {name: float(np.median(own[1:])) * 1e3 / PEOPLE for name, own in seconds.items()}
+
+
+def _pictures(side: int) -> Float[Tensor, "b 3 s s"]:
+    noise = torch.rand(PEOPLE, 3, side, side).mul(255)
+    return noise.contiguous(memory_format=torch.channels_last)

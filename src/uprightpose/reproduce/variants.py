@@ -32,12 +32,14 @@ class Variant:
         joints: by copy ``(s, n, k, 2)`` pixels of the unturned squares.
         passes: by copy, how often the detector runs for a person, on average.
         steps: names of other parts that run once for a person (see ``timing``).
+        detector: name of the part that a pass is.
     """
 
     title: str
     joints: dict[str, Float[ndarray, "s n k 2"]]
     passes: dict[str, float]
     steps: tuple[str, ...] = ()
+    detector: str = "detector"
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,6 +151,7 @@ def alone(
     find: Callable[[str], Found],
     passes: Mapping[str, float] | float,
     steps: tuple[str, ...] = (),
+    detector: str = "detector",
 ) -> Variant:
     """Return a variant without seeds.
 
@@ -157,10 +160,11 @@ def alone(
         find: copy -> joints.
         passes: by copy, or the same for all.
         steps: other parts that run.
+        detector: whose passes these are.
     """
     joints = {copy: find(copy).joints[None] for copy in COPIES}
     each = {copy: passes if isinstance(passes, float) else passes[copy] for copy in COPIES}
-    return Variant(title, joints, each, steps)
+    return Variant(title, joints, each, steps, detector)
 
 
 def best_of_quarters(study: Study, detector: str, copy: str) -> Found:

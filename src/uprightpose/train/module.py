@@ -106,7 +106,9 @@ class StageModule(lightning.LightningModule):
         """Return the losses of the phase in which the detector's training stands (SPEC 1.16)."""
         phases: tuple[tuple[str, ...], ...] = self.model.detector.phases  # type: ignore[assignment]
         alone = self.stage.losses == ("detector",)
-        phase = int(len(phases) * self.global_step / self.steps) if alone else len(phases) - 1
+        share = self.recipe.phase_share
+        passed = self.global_step / self.steps * (1 / share if share else len(phases))
+        phase = min(int(passed), len(phases) - 1) if alone else len(phases) - 1
         goal = truth(batch.joints, batch.state, self.recipe.occluded)
         return [
             self._loss(self.model.framed(scores), goal, batch.images.shape[-1] / scores.shape[-1])

@@ -30,9 +30,9 @@ NOT_NEGATIVE = (
         "threads",
     ),
     *("rotation", "upright_share", "shift", "flip", "erase", "content", "head_width", "fold_steps"),
-    *("blur", "held_out"),
+    *("blur", "held_out", "phase_share"),
 )
-SHARES = ("upright_share", "flip", "erase")
+SHARES = ("upright_share", "flip", "erase", "phase_share")
 SIDES = {"compact": 16, "fcn": 32, "resnet": 16, "hourglass": 64}
 """What each detector halves away: a crop's side is a multiple of it."""
 
@@ -75,6 +75,8 @@ class Recipe(Settings):
         out_of_fold: so many detectors, each trained without a part of the people, make the
             maps of that part for refinement (SPEC 1.16's trap); 0 for none.
         fold_steps: steps of each of these.
+        folds: folder where these detectors are, or will be, so that runs can share them; by
+            default ``out``.
         held_out: the last of so many parts of each dataset teaches refinement alone, the others
             the detector alone: refinement sees maps of new people without further detectors; 0
             teaches everyone to all. Stage ``all`` always learns from everyone.
@@ -91,6 +93,8 @@ class Recipe(Settings):
         start: weights to begin from, e.g. another run's detector; its trunk replaces
             ``trunk_weights``.
         detector_steps: steps of stage 0; 0 skips a stage.
+        phase_share: share of these steps that each phase but the last takes, where the detector
+            learns scale by scale (Sec. 3.4); 0 for phases of equal length.
         body_steps: steps of stage 1.
         limbs_steps: steps of stage 2.
         all_steps: steps of everything together.
@@ -131,6 +135,7 @@ class Recipe(Settings):
     occluded: Literal["background", "ignored", "drawn"] = "background"
     out_of_fold: int = 0
     fold_steps: int = 0
+    folds: str | None = None
     held_out: int = 0
     rotation: float = 180.0
     upright_share: float = 0.0
@@ -142,6 +147,7 @@ class Recipe(Settings):
     augment_on: Literal["cpu", "device"] = "cpu"
     start: str | None = None
     detector_steps: int = 0
+    phase_share: float = 0.0
     body_steps: int = 0
     limbs_steps: int = 0
     all_steps: int = 0

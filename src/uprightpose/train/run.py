@@ -38,7 +38,7 @@ from uprightpose.train.recipe import DATASETS, Recipe, folder
 from uprightpose.train.stages import FOLD, STAGES, Stage
 from uprightpose.weights import build, load_weights, read_folded, save_angle_net, save_weights
 
-SAME_RESULT = ("out", *DATASETS, "cache", "start", "save_every", "workers", "threads")
+SAME_RESULT = ("out", *DATASETS, "cache", "start", "folds", "save_every", "workers", "threads")
 """Keys that may change when a run is resumed: where things are, not what is done."""
 
 STATISTICS = 64
@@ -55,6 +55,15 @@ BODY = (
 LIMBS = ("limb_canvas", "normalize_limbs", "semi_global", "limb_inputs", "merge", "share_sides")
 BUILT = {"detector": DETECTOR, "body": DETECTOR + BODY, "limbs": DETECTOR + BODY + LIMBS}
 """Keys that weights to start from must share, by their last stage."""
+
+SIZES = ("size", "content", "resize")
+"""Keys that a detector which learns on need not share with its start: it is convolutional."""
+
+LATER = (
+    *(*BODY, *LIMBS, "init", "fine_tune_rate", "angle_steps"),
+    *(f"{stage.name}_steps" for stage in STAGES),
+)
+"""Keys that do not change the detectors of folds."""
 
 
 def train(recipe: Recipe) -> Path:
@@ -138,11 +147,19 @@ def _train_angle(recipe: Recipe, pack: Pack, sources: Sequence[str]) -> Path:
 def _folds(
     recipe: Recipe, settings: Settings, pack: Pack, turns: Float[np.ndarray, " n"] | None
 ) -> list[nn.Module]:
-    """Return one detector per fold, trained without its people; trains those not there yet."""
-    detectors = []
+    """Return one detector per fold, trained without its people; trains those not there yet.
+
+    Raises:
+        InputError: if the folder that runs share holds folds of another detector.
+    """
+    detectors: list[nn.Module] = []
+    if not recipe.out_of_fold:
+        return detectors
+    where = folder(recipe.folds or recipe.out)
+    _claim_folds(where, recipe)
     people = np.arange(len(pack.joints))
     for number in range(recipe.out_of_fold):
-        finished = folder(recipe.out) / f"fold{number}.safetensors"
+        finished = where / f"fold{number}.safetensors"
         alone = replace(settings, last="detector")
         if not finished.exists():
             lightning.seed_everything(recipe.seed, verbose=False)
@@ -153,6 +170,28 @@ def _folds(
             _run_stage(model, FOLD, recipe, pack, finished, alone, items=others, turns=turns)
         detectors.append(load_weights(finished)[0].detector)
     return detectors
+
+
+def _claim_folds(where: Path, recipe: Recipe) -> None:
+    """Write down what decides the folds, or compare with what another run wrote.
+
+    Raises:
+        InputError: naming the keys that differ.
+    """
+    path = where / "folds.json"
+    decides = [f.name for f in fields(Recipe) if f.name not in (*SAME_RESULT, *LATER)]
+    wanted = json.loads(json.dumps({key: getattr(recipe, key) for key in decides}))
+    if path.exists():
+        found = json.loads(path.read_text())
+        changed = [key for key in decides if found.get(key) != wanted[key]]
+        if changed:
+            raise InputError(
+                f"{where} holds folds of another recipe (differs in {', '.join(changed)}); "
+                "choose another `folds` or delete the folder"
+            )
+    elif rank_zero_only.rank == 0:  # type: ignore[attr-defined]
+        make_folder(where)
+        write_whole(path, json.dumps(wanted, indent=1).encode())
 
 
 def _steps(recipe: Recipe, stage: Stage) -> int:
@@ -271,9 +310,9 @@ def _take_over(model: PoseNet, settings: Settings, recipe: Recipe) -> tuple[str,
     """
     path = folder(str(recipe.start))
     loaded, theirs = load_weights(path, SKELETONS[recipe.skeleton])
-    differs = [
-        key for key in BUILT[theirs.last] if _resolved(theirs, key) != _resolved(settings, key)
-    ]
+    free = SIZES if recipe.detector_steps else ()
+    wanted = [key for key in BUILT[theirs.last] if key not in free]
+    differs = [key for key in wanted if _resolved(theirs, key) != _resolved(settings, key)]
     if differs:
         raise InputError(
             f"recipe: {path} was trained with other {', '.join(differs)}: "
