@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from uprightpose.reproduce import beyond, turned_maps
+from uprightpose.reproduce import beyond, ideas, turned_maps
 from uprightpose.reproduce import study as studies
 from uprightpose.reproduce.beyond import limb_angles, reproduce_beyond, verdict
 from uprightpose.reproduce.report import write_report
@@ -73,7 +73,7 @@ class TestPage:
         monkeypatch.setattr(studies, "_train", never)
         monkeypatch.setattr(on_maps, "tqdm", never)
         monkeypatch.setattr(turned_maps, "tqdm", never)
-        monkeypatch.setattr("uprightpose.reproduce.ideas.predict_arm", never)
+        monkeypatch.setattr(ideas, "predict_arm", never)
         again = Study(study.data, study.out, study.plan, threads=1)
         report = reproduce_beyond(again, DRAWS)
         before = json.loads((page / "beyond.json").read_text())
