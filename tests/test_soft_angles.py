@@ -143,6 +143,13 @@ class TestLimbRefiner:
         assert maps.grad[:, limb.root].abs().sum() > 0
         assert (maps.grad[:, limb.middle].abs().sum() > 0).item() == flow
 
+    @pytest.mark.parametrize("flow", [False, True])
+    def test_frames_are_constants_without_flow(self, flow):
+        """Else targets, which are drawn in them, would pass gradients on by another way."""
+        maps = self.maps().requires_grad_()
+        parts = limbs(soft=4.0, flow=flow).refine(maps, Rotation.none(maps), (26, 28))
+        assert [part.rotation.angle.requires_grad for part in parts[1:]] == [flow] * 4
+
     def test_flow_changes_no_value(self):
         maps = self.maps()
         still, flowing = (limbs(soft=4.0, flow=flow)(maps) for flow in (False, True))
