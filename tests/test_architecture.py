@@ -47,6 +47,7 @@ LAYERS = (
     "fft_convolution",
     "large_conv",
     "framed refinement_net",
+    "body_frame",
     "refine",
     "baselines limb_modes",
     "model",
@@ -122,7 +123,17 @@ LAYERS = (
 )
 RANK = {f"uprightpose.{name}": rank for rank, line in enumerate(LAYERS) for name in line.split()}
 PURE = (
-    *("detectors.", "score_maps", "normalize", "framed", "refine", "baselines", "model", "losses"),
+    *(
+        "detectors.",
+        "score_maps",
+        "normalize",
+        "framed",
+        "body_frame",
+        "refine",
+        "baselines",
+        "model",
+        "losses",
+    ),
     *(
         "conv_plan",
         "fft_convolution",

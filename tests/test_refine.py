@@ -11,6 +11,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from uprightpose import refine
+from uprightpose.body_frame import canvas_size, upright_maps
 from uprightpose.data.images import read_image
 from uprightpose.data.lsp import read_lsp
 from uprightpose.errors import InputError
@@ -27,12 +28,10 @@ from uprightpose.refine import (
     BodyRefiner,
     LimbRefiner,
     RefinementNet,
-    canvas_size,
     count_convolutions,
     merge_joints,
     merge_maps,
     semi_global_joints,
-    upright_maps,
 )
 from uprightpose.score_maps import Decoded, decode, encode_gaussians, with_background
 from uprightpose.skeletons import COCO, FLIC, LSP, MPII

@@ -12,9 +12,9 @@ from jaxtyping import Float, Int
 from numpy import ndarray
 from torch import Tensor, nn
 
+from uprightpose.body_frame import expect_maps
 from uprightpose.framed import FramedMaps
 from uprightpose.normalize import Rotation
-from uprightpose.refine import expect_maps
 from uprightpose.refinement_net import RefinementNet, Shape
 from uprightpose.score_maps import decode
 from uprightpose.skeletons import Skeleton

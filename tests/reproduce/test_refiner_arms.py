@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from uprightpose.refine import read_rotation
+from uprightpose.body_frame import read_rotation
 from uprightpose.reproduce import refiner_arms
 from uprightpose.reproduce.refiner_arms import (
     Arm,

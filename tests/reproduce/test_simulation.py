@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from uprightpose.body_frame import read_rotation
 from uprightpose.metrics import angle_bins, body_angle
 from uprightpose.normalize import rotate_joints
-from uprightpose.refine import read_rotation
 from uprightpose.reproduce import simulated_runs, simulation
 from uprightpose.reproduce.arms import ARMS, BODY, body_frame, limb_frames, true_turns
 from uprightpose.reproduce.hypotheses import Pictures, registered_sections

@@ -13,9 +13,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from uprightpose.bench.timing import Cases, Comparison
+from uprightpose.body_frame import canvas_size
 from uprightpose.frames import middle
 from uprightpose.normalize import Rotation, limb_rotation, rotate_joints, rotate_maps
-from uprightpose.refine import ROOT_HEIGHT, canvas_size
+from uprightpose.refine import ROOT_HEIGHT
 from uprightpose.score_maps import encode_gaussians, with_background
 from uprightpose.skeletons import LSP
 

@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from uprightpose.body_frame import read_rotation
 from uprightpose.frames import middle
 from uprightpose.normalize import Rotation, body_rotation, limb_rotation, rotate_joints
-from uprightpose.refine import read_rotation
 from uprightpose.skeletons import LSP
 
 BodyFrame = Literal["raw", "center", "body", "oracle", "random"]

@@ -12,12 +12,13 @@ from numpy import ndarray
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from uprightpose.body_frame import read_rotation
 from uprightpose.data.writing import make_folder
 from uprightpose.framed import FramedMaps, merge_joints
 from uprightpose.frames import map_to_image
 from uprightpose.model import shown_maps
 from uprightpose.normalize import Rotation
-from uprightpose.refine import BodyRefiner, LimbRefiner, read_rotation
+from uprightpose.refine import BodyRefiner, LimbRefiner
 from uprightpose.reproduce.found_joints import Found
 from uprightpose.skeletons import LSP
 from uprightpose.train.on_maps import LabeledMaps, Refine, fit_on_maps

@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Float
 from numpy import ndarray
 
+from uprightpose.body_frame import read_rotation
 from uprightpose.metrics import angle_bins
 from uprightpose.normalize import body_rotation, limb_rotation, rotate_joints
-from uprightpose.refine import read_rotation
 from uprightpose.reproduce.arms import angle_errors, true_turns
 from uprightpose.reproduce.hypotheses import Pictures
 from uprightpose.reproduce.simulated_people import Batch
