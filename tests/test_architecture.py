@@ -77,6 +77,7 @@ LAYERS = (
     "train.module",
     "train.angle train.on_maps",
     "train.fit",
+    "train.start",
     "train.run",
     "plots",
     "predict_files",
