@@ -61,6 +61,7 @@ RIVALS = {
     "best of 4 turned copies": "best of 4 turns",
     "mean of 4 turned copies": "mean of 4 turns",
     "detector trained over the full circle instead": "detector trained over the full circle",
+    "the same on larger pictures, 176 pixels for 128": "the same on 176-pixel pictures",
     "**scout**: turned once": "picture uprighted by the scout's angle",
     "**scout**, weakest looked at again": "uprighted, the weakest looked at again",
     "**scout**, weak ones looked at again (`look_upright`)": "uprighted, weak ones looked at again",
