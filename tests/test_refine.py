@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.testing import assert_close
 
-from uprightpose import refine
+from uprightpose import body_frame, refine
 from uprightpose.body_frame import canvas_size, upright_maps
 from uprightpose.data.images import read_image
 from uprightpose.data.lsp import read_lsp
@@ -53,6 +53,12 @@ def tilt(angle: float, center=(19.5, 18.0)) -> Rotation:
     return Rotation.about(torch.tensor([center]), torch.tensor([angle]))
 
 
+def read_as(monkeypatch, decoded) -> None:
+    """Let the body's turn and the limbs' be read by something else."""
+    for module in (body_frame, refine):
+        monkeypatch.setattr(module, "decode", decoded)
+
+
 def oracle(monkeypatch, frames: list[torch.Tensor]) -> None:
     """Let the refiners decode the given joints, call after call."""
     answers = iter(frames)
@@ -61,7 +67,7 @@ def oracle(monkeypatch, frames: list[torch.Tensor]) -> None:
         joints = next(answers).to(maps.dtype)
         return Decoded(joints, torch.ones(joints.shape[:2], dtype=maps.dtype))
 
-    monkeypatch.setattr(refine, "decode", known)
+    read_as(monkeypatch, known)
 
 
 class TestParameterCounts:
@@ -681,7 +687,7 @@ class TestGradients:
             return Decoded(joints, torch.ones(1, 14, dtype=joints.dtype))
 
         calls = itertools.count()  # the body's, that of the limbs, ...
-        monkeypatch.setattr(refine, "decode", fixed)
+        read_as(monkeypatch, fixed)
         constant = torch.autograd.grad(sum(out.square().sum() for out in chain(maps)), maps)[0]
         assert torch.equal(found, constant)  # angles and centers are constants
         assert relative_error(chain, [maps.detach()]) < 1e-6
@@ -692,7 +698,7 @@ class TestGradients:
         maps = self.small_maps().detach()
         stages = nn.ModuleList([body, limbs])
         found = decode(maps[:, :14])
-        monkeypatch.setattr(refine, "decode", lambda *_, **__: found)
+        read_as(monkeypatch, lambda *_, **__: found)
         names, values = zip(*stages.named_parameters(), strict=True)
 
         def function(*values):
@@ -729,7 +735,7 @@ class TestGradients:
 
             return wrapped
 
-        monkeypatch.setattr(refine, "body_rotation", leaf(body_rotation))
+        monkeypatch.setattr(body_frame, "body_rotation", leaf(body_rotation))
         monkeypatch.setattr(refine, "limb_rotation", leaf(limb_rotation))
         maps = self.small_maps()
         first = body.refine(maps)
