@@ -9,12 +9,15 @@ import numpy as np
 import pytest
 import torch
 
+from uprightpose.reproduce import study as studies
+from uprightpose.reproduce import turned_maps
 from uprightpose.reproduce.refiner_arms import Size
 from uprightpose.reproduce.scales import Scale
 from uprightpose.reproduce.study import Study
 from uprightpose.reproduce.study_plan import Plan
 from uprightpose.reproduce.tables import Place
 from uprightpose.skeletons import FLIC11, MPII
+from uprightpose.train import on_maps
 
 PARTS = {
     "ankle": (7, 60),
@@ -47,8 +50,21 @@ TINY = Scale(
     },
     test_sets={"lsp": {}, "flic": {}, "mpii": {}},
     steps={"detector": 2, "body": 1, "limbs": 2, "all": 1},
+    folds=2,
 )
 """Every key of the small scale that costs time, smaller."""
+
+
+@pytest.fixture
+def nothing_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training, and looking at pictures, is an error: all of a study is there."""
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("made again")
+
+    monkeypatch.setattr(studies, "_train", never)
+    monkeypatch.setattr(on_maps, "tqdm", never)
+    monkeypatch.setattr(turned_maps, "tqdm", never)
 
 
 @pytest.fixture(scope="session")

@@ -5,13 +5,13 @@ import pytest
 
 from uprightpose.reproduce.credible import Credibility, calibration_error, fit_credibility
 
-TRUE = Credibility(6.0, -2.0)
+TRUE = Credibility(np.array([6.0]), -2.0)
 
 
 def looks(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Return peaks and whether each look is right, drawn as :data:`TRUE` has it."""
     random = np.random.default_rng(seed)
-    peaks = random.uniform(0.05, 0.95, count)
+    peaks = random.uniform(0.05, 0.95, (count, 1))
     return peaks, random.random(count) < TRUE(peaks)
 
 
@@ -24,8 +24,8 @@ def test_planted_probabilities_come_back() -> None:
 
 def test_a_surer_look_is_more_probable() -> None:
     fit = fit_credibility(*looks(2000))
-    assert (np.diff(fit(np.linspace(0.1, 0.9, 7))) > 0).all()
-    assert fit(np.full((3, 2), 0.4)).shape == (3, 2)
+    assert (np.diff(fit(np.linspace(0.1, 0.9, 7)[:, None])) > 0).all()
+    assert fit(np.full((3, 2, 1), 0.4)).shape == (3, 2)
 
 
 @pytest.mark.parametrize("right", [True, False])

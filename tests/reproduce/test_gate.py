@@ -3,13 +3,12 @@
 import numpy as np
 import pytest
 
+from uprightpose.reproduce.credible import Credibility, fit_credibility
 from uprightpose.reproduce.found_joints import Found
 from uprightpose.reproduce.gate import (
     BINS,
     RIGHT,
-    Gate,
     axis_measures,
-    fit_gate,
     gate_of,
     reliability,
     reliability_table,
@@ -17,7 +16,7 @@ from uprightpose.reproduce.gate import (
 from uprightpose.scout import axis_joints, axis_places, axis_strength, turn_points, weighted_axis
 from uprightpose.skeletons import LSP
 
-TRUE = Gate(np.array([5.0, 3.0]), -4.0)
+TRUE = Credibility(np.array([5.0, 3.0]), -4.0)
 
 
 def drawn(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -71,7 +70,7 @@ class TestStrength:
 
 class TestGate:
     def test_planted_probabilities_come_back(self) -> None:
-        gate = fit_gate(*drawn(20000))
+        gate = fit_credibility(*drawn(20000))
         measures, right = drawn(5000, 1)
         assert np.abs(gate(measures) - TRUE(measures)).mean() < 0.03
         gap, _ = reliability(gate(measures), np.where(right, 0.0, 90.0))
@@ -80,7 +79,7 @@ class TestGate:
     @pytest.mark.parametrize("right", [True, False])
     def test_angles_that_are_all_alike_still_fit(self, right: bool) -> None:
         measures, _ = drawn(30)
-        found = fit_gate(measures, np.full(30, right))(measures)
+        found = fit_credibility(measures, np.full(30, right))(measures)
         assert np.isfinite(found).all()
         assert ((found >= 0.5) == right).all()
 
@@ -91,7 +90,7 @@ class TestGate:
         off = np.radians(np.where(right, RIGHT - 1, RIGHT + 1))
         angle = np.arctan2(np.sin(truth + off), np.cos(truth + off))
         truth[:7], measures[:7] = np.nan, 9.0
-        gate, same = gate_of(measures, angle, truth), fit_gate(measures[7:], right[7:])
+        gate, same = gate_of(measures, angle, truth), fit_credibility(measures[7:], right[7:])
         assert np.allclose(gate.weights, same.weights)
         assert gate.offset == pytest.approx(same.offset)
 

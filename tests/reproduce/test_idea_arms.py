@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from uprightpose.reproduce import refiner_arms
+from uprightpose.reproduce.credible import Credibility
 from uprightpose.reproduce.found_joints import Found
-from uprightpose.reproduce.gate import Gate
 from uprightpose.reproduce.idea_arms import AXIS, IdeaArms
 from uprightpose.reproduce.ideas import HYPOTHESES, Ideas
 from uprightpose.reproduce.refiner_arms import Refiners, Size, fit_arm
@@ -176,7 +176,7 @@ class TestBestAngle:
             for at, name in enumerate((*HYPOTHESES, "none"))
         }
         angles = dict(zip(HYPOTHESES, (0.1, 0.2, 0.3), strict=True))
-        monkeypatch.setattr(ideas, "gate", lambda _: Gate(np.ones(1), 0.0))
+        monkeypatch.setattr(ideas, "gate", lambda _: Credibility(np.ones(1), 0.0))
         monkeypatch.setattr(
             ideas, "measures", lambda name, _: 10.0 * np.array(sure[name])[:, None] - 5
         )

@@ -5,13 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from uprightpose.reproduce import normalization, rivals, turned_maps
-from uprightpose.reproduce import study as studies
+from uprightpose.reproduce import normalization, rivals
 from uprightpose.reproduce.normalization import reproduce_normalization
 from uprightpose.reproduce.report import write_report
 from uprightpose.reproduce.rivals import reproduce_rivals
 from uprightpose.reproduce.study import Study
-from uprightpose.train import on_maps
 
 DRAWS = 2
 
@@ -59,17 +57,9 @@ def test_passes_of_the_detector_are_counted(pages: Path) -> None:
     assert 1 <= passes[rivals.LOOKED] == passes[rivals.RECOMMENDED] <= 3
 
 
-def test_what_is_there_is_not_made_again(
-    pages: Path, study: Study, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("nothing_is_made")
+def test_what_is_there_is_not_made_again(pages: Path, study: Study) -> None:
     """'Interrupted, it goes on where it stopped': the second time trains and detects nothing."""
-
-    def never(*_: object, **__: object) -> None:
-        raise AssertionError("made again")
-
-    monkeypatch.setattr(studies, "_train", never)
-    monkeypatch.setattr(on_maps, "tqdm", never)
-    monkeypatch.setattr(turned_maps, "tqdm", never)
     again = Study(study.data, study.out, study.plan, threads=1)
     report = reproduce_normalization(again, DRAWS)
     before = json.loads((pages / "normalization.json").read_text())

@@ -126,7 +126,7 @@ class TestLooks:
             ),
         )
         chooser = Chooser(study, "upright")
-        monkeypatch.setitem(vars(chooser), "credibility", Credibility(9.0, -5.0))
+        monkeypatch.setitem(vars(chooser), "credibility", Credibility(np.array([9.0]), -5.0))
         return chooser
 
     def test_who_is_looked_at_again(self, chooser: Chooser) -> None:

@@ -15,8 +15,7 @@ from uprightpose.reproduce.found_joints import angle_errors
 from uprightpose.reproduce.gate import LEAST, RIGHT, reliability_table
 from uprightpose.reproduce.idea_arms import SOFT
 from uprightpose.reproduce.ideas import HYPOTHESES, Ideas
-from uprightpose.reproduce.machine import describe_machine
-from uprightpose.reproduce.normalization import AXIS, CHAIN, DETECTOR
+from uprightpose.reproduce.normalization import AXIS, CHAIN, DETECTOR, study_facts
 from uprightpose.reproduce.refiner_arms import Arm
 from uprightpose.reproduce.report import Report, markdown_table
 from uprightpose.reproduce.rivals import time_study
@@ -225,19 +224,8 @@ def _milliseconds(study: Study) -> dict[str, float]:
 
 
 def _facts(study: Study) -> dict[str, str]:
-    plan, size = study.plan, study.plan.refiners
-    machine = describe_machine(torch.get_num_threads())
-    return {
-        "training data": "LSP train + LSPET; their last fifth teaches refinement alone",
-        "test data": f"LSP test, {len(study.test)} people, and their turned copy",
-        "labels": "person-centric (pc)",
-        "reference length": "left shoulder - right hip; threshold 0.2, included",
-        "detector": f"compact, ResNet-18 trunk, 128 pixels, {plan.detector_steps} steps within 30 "
-        f"degrees and {plan.circle_steps} over the full circle, batches of 32",
-        "refiners": f"width {size.width}, kernels {size.kernels}, {size.body_steps} + "
-        f"{size.limbs_steps} steps of {size.batch} on {len(study.training)} maps; on drawn maps "
-        f"half as many; together {size.limbs_steps} more, soft angles of sharpness {SOFT:g}",
-        "seeds": ", ".join(map(str, range(plan.seeds))) + " of refinement",
-        "machine": f"CPU {machine['cpu']}, {machine['cores']} cores; GPU {machine['gpu']}; "
-        f"PyTorch {machine['torch']}",
-    }
+    facts, more = study_facts(study), study.plan.refiners.limbs_steps
+    facts["refiners"] += (
+        f"; on drawn maps half as many; together {more} more, soft angles of sharpness {SOFT:g}"
+    )
+    return facts

@@ -1,4 +1,4 @@
-"""Which of several looks at a person to believe: a calibrated probability for each."""
+"""Whether a body angle is to be believed: a calibrated probability that it is about right."""
 
 from dataclasses import dataclass
 
@@ -7,52 +7,46 @@ from jaxtyping import Bool, Float
 from numpy import ndarray
 from scipy.optimize import minimize
 
-RIGHT = 45.0
-"""Degrees by which the angle of a look may be wrong for the look to count as right."""
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Credibility:
-    """Logistic regression of "this look's angle is right" on the mean peak of the look's maps.
+    """Logistic regression of "this angle is right" on what is known of it.
 
     Attributes:
-        slope: of the mean peak.
+        weights: of each measure.
         offset: added.
     """
 
-    slope: float
+    weights: Float[ndarray, " f"]
     offset: float
 
-    def __call__(self, peaks: Float[ndarray, "*any"]) -> Float[ndarray, "*any"]:
-        """Return the probability that a look's angle is right.
-
-        Args:
-            peaks: mean peak of the joints' maps in each look, 0 to 1.
-        """
-        found: ndarray = 1 / (1 + np.exp(-(self.slope * peaks + self.offset)))
+    def __call__(self, measures: Float[ndarray, "*any f"]) -> Float[ndarray, "*any"]:
+        """Return the probability that each angle is right."""
+        found: ndarray = 1 / (1 + np.exp(-(measures @ self.weights + self.offset)))
         return found
 
 
-def fit_credibility(peaks: Float[ndarray, " n"], right: Bool[ndarray, " n"]) -> Credibility:
-    """Fit it to looks at people whose angle is known, by the largest likelihood.
+def fit_credibility(measures: Float[ndarray, "n f"], right: Bool[ndarray, " n"]) -> Credibility:
+    """Fit it to people whose angle is known, by the largest likelihood.
 
     Args:
-        peaks: as :class:`Credibility` takes them.
-        right: whether the look's angle is within :data:`RIGHT` degrees of the true one.
+        measures: of their angles, any units near 1.
+        right: whether each angle is about the true one.
 
     Example:
-        >>> peaks = np.array([0.9, 0.8, 0.3, 0.2, 0.5, 0.6])
-        >>> fit_credibility(peaks, np.array([True, True, False, False, True, False])).slope > 0
+        >>> measures = np.array([[0.9], [0.8], [0.3], [0.2], [0.5], [0.6]])
+        >>> right = np.array([True, True, False, False, True, False])
+        >>> bool(fit_credibility(measures, right).weights[0] > 0)
         True
     """
     sign = np.where(right, 1.0, -1.0)
 
-    def loss(weights: Float[ndarray, " f"]) -> float:
-        margin = sign * (weights[0] * peaks + weights[1])
-        return float(np.logaddexp(0, -margin).mean() + 1e-4 * weights[0] ** 2)
+    def loss(values: Float[ndarray, " g"]) -> float:
+        margin = sign * (measures @ values[:-1] + values[-1])
+        return float(np.logaddexp(0, -margin).mean() + 1e-4 * (values[:-1] ** 2).sum())
 
-    slope, offset = minimize(loss, np.zeros(2)).x
-    return Credibility(float(slope), float(offset))
+    found = minimize(loss, np.zeros(measures.shape[1] + 1)).x
+    return Credibility(found[:-1], float(found[-1]))
 
 
 def calibration_error(

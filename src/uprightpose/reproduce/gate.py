@@ -1,13 +1,10 @@
 """Whether a body angle is credible: a calibrated probability that it is about right (SPEC 6.3a)."""
 
-from dataclasses import dataclass
-
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from numpy import ndarray
-from scipy.optimize import minimize
 
-from uprightpose.reproduce.credible import calibration_error
+from uprightpose.reproduce.credible import Credibility, calibration_error, fit_credibility
 from uprightpose.reproduce.found_joints import Found, angle_errors
 from uprightpose.reproduce.report import markdown_table
 from uprightpose.scout import axis_strength, sureness
@@ -23,24 +20,6 @@ BINS = 5
 """Of the reliability table, of equal width."""
 
 
-@dataclass(frozen=True, eq=False)
-class Gate:
-    """Logistic regression of "this angle is right" on what is known of it.
-
-    Attributes:
-        weights: of each measure.
-        offset: added.
-    """
-
-    weights: Float[ndarray, " f"]
-    offset: float
-
-    def __call__(self, measures: Float[ndarray, "n f"]) -> Float[ndarray, " n"]:
-        """Return the probability that each angle is right."""
-        found: ndarray = 1 / (1 + np.exp(-(measures @ self.weights + self.offset)))
-        return found
-
-
 def axis_measures(found: Found) -> Float[ndarray, "n 2"]:
     """Return what tells a weighted axis's worth: how well joints lie on it, how sure they are."""
     return np.stack(
@@ -48,36 +27,13 @@ def axis_measures(found: Found) -> Float[ndarray, "n 2"]:
     )
 
 
-def fit_gate(measures: Float[ndarray, "n f"], right: Bool[ndarray, " n"]) -> Gate:
-    """Fit it to people whose angle is known, by the largest likelihood.
-
-    Args:
-        measures: of their angles, any units near 1.
-        right: whether each angle is within :data:`RIGHT` degrees of the true one.
-
-    Example:
-        >>> measures = np.array([[0.9], [0.8], [0.3], [0.2], [0.5], [0.6]])
-        >>> right = np.array([True, True, False, False, True, False])
-        >>> bool(fit_gate(measures, right).weights[0] > 0)
-        True
-    """
-    sign = np.where(right, 1.0, -1.0)
-
-    def loss(values: Float[ndarray, " g"]) -> float:
-        margin = sign * (measures @ values[:-1] + values[-1])
-        return float(np.logaddexp(0, -margin).mean() + 1e-4 * (values[:-1] ** 2).sum())
-
-    found = minimize(loss, np.zeros(measures.shape[1] + 1)).x
-    return Gate(found[:-1], float(found[-1]))
-
-
 def gate_of(
     measures: Float[ndarray, "n f"], angle: Float[ndarray, " n"], truth: Float[ndarray, " n"]
-) -> Gate:
+) -> Credibility:
     """Fit a gate to angles in radians beside the true ones; NaN where these are unknown."""
     errors = angle_errors(angle, truth)
     known = np.isfinite(errors)
-    return fit_gate(measures[known], errors[known] <= RIGHT)
+    return fit_credibility(measures[known], errors[known] <= RIGHT)
 
 
 def reliability(

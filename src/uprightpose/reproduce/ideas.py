@@ -15,8 +15,9 @@ from uprightpose.framed import FramedMaps
 from uprightpose.limb_modes import refine_limb_modes
 from uprightpose.model import shown_maps
 from uprightpose.refine import LimbRefiner
+from uprightpose.reproduce.credible import Credibility
 from uprightpose.reproduce.found_joints import Found, choose, kept, read_kept, read_maps
-from uprightpose.reproduce.gate import LEAST, Gate, axis_measures, gate_of
+from uprightpose.reproduce.gate import LEAST, axis_measures, gate_of
 from uprightpose.reproduce.idea_arms import AXIS, DETECTOR, STRIDE, VIEW, IdeaArms
 from uprightpose.reproduce.refiner_arms import RefineLimbs, Refiners, predict_arm, refine_limbs
 from uprightpose.reproduce.study import COPIES, Study
@@ -153,7 +154,7 @@ class Ideas:
             return self.arms.angle
         return self.study.angles(name, copy, DETECTOR)
 
-    def _gate(self, name: str) -> Gate:
+    def _gate(self, name: str) -> Credibility:
         """Fit how likely an angle is right to the people whom the detector has not seen."""
         measures, angle = self.measures(name, "training"), self.angle(name, "training")
         return gate_of(measures, angle, self.angle("true", "training"))

@@ -61,7 +61,7 @@ def reproduce_normalization(study: Study, draws: int) -> Report:
     findings = _findings(comparison)
     return Report(
         title="Normalization on a detector that was trained over the full circle",
-        facts=_facts(study),
+        facts=study_facts(study),
         findings=findings,
         sections={
             **comparison.by_angle(milliseconds),
@@ -137,7 +137,8 @@ def _findings(comparison: Comparison) -> tuple[str, ...]:
     return tuple(sentences)
 
 
-def _facts(study: Study) -> dict[str, str]:
+def study_facts(study: Study) -> dict[str, str]:
+    """Return what numbers of refinement on the circle detector's maps rest on."""
     plan, size = study.plan, study.plan.refiners
     machine = describe_machine(torch.get_num_threads())
     return {

@@ -16,14 +16,14 @@ from uprightpose.reproduce.contrasts import ScoredPeople, contrast_rows, correct
 from uprightpose.reproduce.paper import TABLES
 from uprightpose.reproduce.rows import Outcome, Pictures
 from uprightpose.reproduce.tables import Experiment
-from uprightpose.tables import Difference, pck_table
+from uprightpose.tables import Difference, Table, pck_table
 
 Scores = dict[str, float]
 """Column -> percent."""
 
 
 @dataclass(frozen=True, eq=False)
-class Turned:
+class AngleRange:
     """The people of one range of body angles.
 
     Attributes:
@@ -59,7 +59,7 @@ class Results:
     rows: dict[str, dict[int, Scores]]
     contrasts: dict[tuple[str, str], dict[str, Difference]]
     errors: dict[str, dict[int, Shares]]
-    angles: dict[str, Turned]
+    angles: dict[str, AngleRange]
 
     def mean(self, title: str) -> Scores:
         """Return a row's mean over seeds."""
@@ -90,7 +90,10 @@ def score_rows(
     """
     rules = PROTOCOLS[protocol]
     tables = {
-        title: {one.seed: _table(one, people, pictures, rules, experiment) for one in seeds}
+        title: {
+            one.seed: _table(one.joints[pictures].predicted, people, rules, experiment)
+            for one in seeds
+        }
         for title, seeds in outcomes.items()
     }
     joints = {
@@ -116,7 +119,7 @@ def score_rows(
             for title, seeds in outcomes.items()
         },
         {
-            name: _turned(experiment, joints, people, chosen, rules, draws)
+            name: _angle_range(experiment, joints, people, chosen, rules, draws)
             for name, chosen in angle_bins(people.truth, rules.skeleton).items()
             if chosen.any()
         },
@@ -193,18 +196,18 @@ def results_json(results: Results) -> dict[str, Any]:
     }
 
 
-def _turned(
+def _angle_range(
     experiment: Experiment,
     joints: Mapping[str, Float[ndarray, "s n k 2"]],
     people: ScoredPeople,
     chosen: Bool[ndarray, " n"],
     rules: Protocol,
     draws: int,
-) -> Turned:
+) -> AngleRange:
     """Score the chosen people alone."""
     some = only(people, chosen)
     scores = {
-        title: mean_scores([_scores(one, some, rules, experiment) for one in seeds])
+        title: mean_scores([dict(_table(one, some, rules, experiment).scores) for one in seeds])
         for title, seeds in joints.items()
     }
     found = [
@@ -212,36 +215,18 @@ def _turned(
         for first, second in experiment.contrasts
     ]
     pairs = dict(zip(experiment.contrasts, correct(found), strict=True))
-    return Turned(int(chosen.sum()), scores, pairs)
+    return AngleRange(int(chosen.sum()), scores, pairs)
 
 
-def _scores(
+def _table(
     predicted: Float[ndarray, "n k 2"],
     people: ScoredPeople,
     rules: Protocol,
     experiment: Experiment,
-) -> Scores:
+) -> Table:
     lengths, images = people.lengths, people.images
-    table = pck_table(
-        predicted, people.truth, rules, experiment.labels, lengths=lengths, images=images
-    )
-    return dict(table.scores)
-
-
-def _table(
-    outcome: Outcome,
-    people: ScoredPeople,
-    pictures: Pictures,
-    rules: Protocol,
-    experiment: Experiment,
-) -> Any:
     return pck_table(
-        outcome.joints[pictures].predicted,
-        people.truth,
-        rules,
-        experiment.labels,
-        lengths=people.lengths,
-        images=people.images,
+        predicted, people.truth, rules, experiment.labels, lengths=lengths, images=images
     )
 
 

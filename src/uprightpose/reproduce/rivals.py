@@ -4,7 +4,6 @@ The question of a user (issue "Evidence"): uprighting score maps, uprighting the
 at several turned copies, or training over the full circle.
 """
 
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from uprightpose.reproduce.study_plan import LARGER
 from uprightpose.reproduce.timing import time_parts
 from uprightpose.reproduce.variants import (
     LOOKS,
+    RIGHT_LOOK,
     Chooser,
     Variant,
     alone,
@@ -87,7 +87,7 @@ def reproduce_rivals(study: Study, draws: int) -> Report:
         "Error types, % of joints": comparison.errors(),
         **comparison.groups(),
     }
-    bars = _bars(comparison)
+    bars, sure = _bars(comparison), chooser.credibility
     return Report(
         title="The rivals: what helps a detector that knows upright people only",
         facts=_facts(study, milliseconds),
@@ -96,7 +96,7 @@ def reproduce_rivals(study: Study, draws: int) -> Report:
         caveats=CAVEATS,
         numbers={
             "milliseconds": milliseconds,
-            "credibility": asdict(chooser.credibility),
+            "credibility": {"slope": float(sure.weights[0]), "offset": sure.offset},
             **comparison.numbers(PAIRS),
         },
     )
@@ -166,7 +166,7 @@ def _angles(study: Study, chooser: Chooser) -> str:
             share = f"{100 * np.mean(error > 30):.1f}"
             rows.append([copy, name, f"{np.median(error):.1f}", share])
         errors = angle_errors(best, truth)
-        gap = calibration_error(looks.probability, errors < 45)
+        gap = calibration_error(looks.probability, errors < RIGHT_LOOK)
         rows.append([copy, "calibration error of the credible look", f"{gap:.3f}", "-"])
     return markdown_table(["pictures", "angle", "median error", "beyond 30, %"], rows)
 

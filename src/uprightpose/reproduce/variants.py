@@ -12,7 +12,7 @@ from numpy import ndarray
 from uprightpose.frames import middle
 from uprightpose.looks import WEAK, Look, take_looks
 from uprightpose.normalize import Rotation, rotate_maps
-from uprightpose.reproduce.credible import RIGHT, Credibility, fit_credibility
+from uprightpose.reproduce.credible import Credibility, fit_credibility
 from uprightpose.reproduce.found_joints import Found, angle_errors, choose, kept, read_maps
 from uprightpose.reproduce.refiner_arms import Arm, predict_arm
 from uprightpose.reproduce.study import COPIES, QUARTERS, Study
@@ -21,6 +21,10 @@ from uprightpose.scout import turn_points
 LOOKS = ("first", "zero", "corrected")
 """Angles from which a person is looked at, in this order (:meth:`Study.angles`): the scout's; none;
 the scout's and what the detector still sees of it."""
+
+
+RIGHT_LOOK = 45.0
+"""Degrees by which the angle of a look may be wrong for the look to count as right."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,8 +101,8 @@ class Chooser:
             errors = angle_errors(angle[:people], truth)
             known = np.isfinite(errors)
             peaks.append(read_maps(maps).scores.mean(axis=1)[known])
-            right.append(errors[known] < RIGHT)
-        return fit_credibility(np.concatenate(peaks), np.concatenate(right))
+            right.append(errors[known] < RIGHT_LOOK)
+        return fit_credibility(np.concatenate(peaks)[:, None], np.concatenate(right))
 
     def looks(self, copy: str) -> Looks:
         """Return the looks at a copy's people; made once, then kept."""
@@ -120,7 +124,7 @@ class Chooser:
 
         _, believed, count = take_looks(first, see, weak=self.weak)
         choice = believed["which"]
-        probability = self.credibility(peaks[np.arange(len(choice)), choice])
+        probability = self.credibility(peaks[np.arange(len(choice)), choice, None])
         return Looks(found, choice, count, probability)
 
     def refined(self, arm: Arm, seed: int, copy: str) -> dict[str, Found]:
