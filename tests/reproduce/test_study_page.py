@@ -106,6 +106,14 @@ class TestContrasts:
         assert comparison.contrast(("exact", "rough"), "turned") == first
 
 
+def test_a_pass_is_that_of_the_rows_own_detector(comparison: Comparison) -> None:
+    """'Accuracy against time per person': a larger detector's pass takes longer."""
+    times = {**MILLISECONDS, "larger detector": 7.0}
+    joints = comparison.titled["exact"].joints
+    larger = Variant("larger", joints, dict.fromkeys(COPIES, 2.0), ("scout",), "larger detector")
+    assert comparison.milliseconds(larger, "natural", times) == 2 * 7 + 0.5
+
+
 class TestTables:
     def test_time_is_passes_and_other_steps(self, comparison: Comparison) -> None:
         rows = comparison.by_angle(MILLISECONDS)

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import torch
 
+from uprightpose.frames import image_to_map
 from uprightpose.reproduce.credible import Credibility
 from uprightpose.reproduce.found_joints import Found, read_maps
 from uprightpose.reproduce.refiner_arms import Arm
 from uprightpose.reproduce.study import COPIES, QUARTERS, Study
-from uprightpose.reproduce.study_plan import Plan
+from uprightpose.reproduce.study_plan import LARGER, Plan
 from uprightpose.reproduce.variants import (
     LOOKS,
     Chooser,
@@ -42,6 +43,16 @@ def study_of(**answers: Any) -> Study:
     return study
 
 
+class Unseen:
+    """Pictures that nobody looks at: their maps are there."""
+
+    def __len__(self) -> int:
+        return PEOPLE
+
+    def crops(self, places: np.ndarray, angle: np.ndarray) -> np.ndarray:
+        raise AssertionError((places, angle))
+
+
 def turned(best: np.ndarray, wrong: bool) -> Study:
     """Return a study whose detector sees each person better in one quarter than in others."""
     views = []
@@ -51,6 +62,18 @@ def turned(best: np.ndarray, wrong: bool) -> Study:
         cells = turn_points(shown, np.full(PEOPLE, turn), SIDE)
         views.append(planted(cells, np.where(good, 0.9, 0.5)))
     return study_of(quarters=lambda *_: views)
+
+
+def test_joints_of_larger_pictures_are_pixels_of_the_usual_square(tmp_path: Path) -> None:
+    """'Joints are pixels of the unturned square, so that rows of one table share their truth.'"""
+    side = LARGER // 4
+    cells = image_to_map(JOINTS, 4 * 128 / LARGER)
+    maps = encode_gaussians(torch.from_numpy(cells).float(), (side, side), 1.5)
+    (tmp_path / "maps").mkdir()
+    np.save(tmp_path / "maps" / "larger-turned.npy", with_background(maps).numpy())
+    study = study_of(out=tmp_path, _copies=lambda _: {"turned": Unseen()})
+    found = study.seen_larger("turned")
+    assert np.abs(found.joints - JOINTS).max() < 0.5
 
 
 @pytest.mark.parametrize("wrong", [False, True])
