@@ -136,7 +136,7 @@ class TestTable:
 
     def test_without_pycocotools_it_says_what_to_install(self, monkeypatch):
         monkeypatch.setitem(sys.modules, "pycocotools.coco", None)
-        with pytest.raises(InputError, match=r"pip install 'uprightpose\[data\]'"):
+        with pytest.raises(InputError, match=r"pip install -e '\.\[data\]'"):
             oks_table(truth_of(2), [])
 
 

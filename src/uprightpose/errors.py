@@ -40,3 +40,13 @@ found 2.5
     whole = isinstance(value, Integral) and not isinstance(value, bool)
     if not whole or value < 1:  # type: ignore[operator]
         raise InputError(f"{name}: expected a whole number, 1 or more {unit}, found {value!r}")
+
+
+def install(extra: str) -> str:
+    """Return how to get the packages of an extra: the project is on no registry.
+
+    Example:
+        >>> install("data")
+        "pip install -e '.[data]' in the project's folder"
+    """
+    return f"pip install -e '.[{extra}]' in the project's folder"

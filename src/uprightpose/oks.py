@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from numpy import ndarray
 
 from uprightpose.data.coco_people import Content
-from uprightpose.errors import InputError
+from uprightpose.errors import InputError, install
 from uprightpose.protocols import PROTOCOLS
 from uprightpose.statistics import DRAWS, Statistic
 from uprightpose.tables import Difference, Table, differences_of, table_of
@@ -99,7 +99,7 @@ def _evaluate(truth: Content, results: list[Content]) -> list[list[Any]]:
         from pycocotools.coco import COCO  # type: ignore[import-untyped]
         from pycocotools.cocoeval import COCOeval  # type: ignore[import-untyped]
     except ModuleNotFoundError as error:
-        raise InputError("protocol coco: pip install 'uprightpose[data]'") from error
+        raise InputError(f"protocol coco: {install('data')}") from error
     with contextlib.redirect_stdout(io.StringIO()):
         people = COCO()
         people.dataset = truth

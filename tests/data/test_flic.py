@@ -206,13 +206,15 @@ class TestHourglassFiles:
 
     def test_person_centric_labels_that_are_not_there(self, tmp_path):
         write_h5(tmp_path / "train.h5", [FACING])
-        with pytest.raises(InputError, match=r"train_personcentric\.h5 is not there: ask for oc"):
+        with pytest.raises(
+            InputError, match=r"train_personcentric\.h5 is not there: ask for oc \(--labels oc\)"
+        ):
             read_flic(tmp_path, "pc")
 
     def test_h5py_is_not_installed(self, tmp_path, monkeypatch):
         write_h5(tmp_path / "train.h5", [FACING])
         monkeypatch.setitem(sys.modules, "h5py", None)
-        with pytest.raises(InputError, match=r"pip install 'uprightpose\[data\]'"):
+        with pytest.raises(InputError, match=r"pip install -e '\.\[data\]'"):
             read_flic(tmp_path)
 
 

@@ -161,7 +161,7 @@ class TestBadFiles:
     def test_without_h5py_it_says_what_to_install(self, tmp_path, monkeypatch):
         path = write(tmp_path / "a.h5", people())
         monkeypatch.setitem(sys.modules, "h5py", None)
-        with pytest.raises(InputError, match=r"a\.h5.*pip install 'uprightpose\[data\]'"):
+        with pytest.raises(InputError, match=r"a\.h5.*pip install -e '\.\[data\]'"):
             read_truth(path, LSP, "pc")
 
 

@@ -70,7 +70,9 @@ def test_joints_of_larger_pictures_are_pixels_of_the_usual_square(tmp_path: Path
     cells = image_to_map(JOINTS, 4 * 128 / LARGER)
     maps = encode_gaussians(torch.from_numpy(cells).float(), (side, side), 1.5)
     (tmp_path / "maps").mkdir()
-    np.save(tmp_path / "maps" / "larger-turned.npy", with_background(maps).numpy())
+    np.save(
+        tmp_path / "maps" / "larger-turned.npy", with_background(maps).numpy().astype(np.float16)
+    )
     study = study_of(out=tmp_path, _copies=lambda _: {"turned": Unseen()})
     found = study.seen_larger("turned")
     assert np.abs(found.joints - JOINTS).max() < 0.5

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from jsonargparse import ArgumentParser, Namespace
 
 from uprightpose.commands.intervals import read_draws
-from uprightpose.errors import InputError
+from uprightpose.errors import InputError, install
 
 if TYPE_CHECKING:
     from uprightpose.reproduce.report import Report
@@ -90,9 +90,14 @@ def run(arguments: Namespace) -> None:
     if arguments.seed < 0:
         raise InputError(f"--seed: expected a number from 0, found {arguments.seed}")
     out = Path(arguments.out)
-    _data_folder(arguments.data)  # every experiment needs it: no folder is made without
+    there = out.exists()
     make_folder(out)
-    report = _EXPERIMENTS[arguments.name](arguments)
+    try:
+        report = _EXPERIMENTS[arguments.name](arguments)
+    except InputError:
+        if not there and not any(out.iterdir()):
+            out.rmdir()
+        raise
     command = shlex.join(["uprightpose", *sys.argv[1:]])
     files = write_report(report, out, arguments.name, command)
     print("\n".join([*report.findings, "", *(f"caveat: {line}" for line in report.caveats), ""]))
@@ -103,9 +108,7 @@ def _figure(arguments: Namespace) -> "Report":
     try:
         from uprightpose.reproduce.figures import FIGURES
     except ModuleNotFoundError as error:
-        raise InputError(
-            f"figures need {error.name}: pip install 'uprightpose[reproduce]'"
-        ) from error
+        raise InputError(f"figures need {error.name}: {install('reproduce')}") from error
     draws = read_draws(arguments.intervals or "1000")
     return FIGURES[arguments.name](_data_folder(arguments.data), draws, arguments.seed)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from uprightpose.errors import InputError
+from uprightpose.errors import InputError, install
 
 
 def add(subcommands: Any) -> None:
@@ -26,9 +26,7 @@ def run(arguments: Namespace) -> None:
     try:
         from uprightpose.train.run import train
     except ModuleNotFoundError as error:
-        raise InputError(
-            f"training needs {error.name}: pip install -e '.[train]' in the project's folder"
-        ) from error
+        raise InputError(f"training needs {error.name}: {install('train')}") from error
     from uprightpose.train.recipe import Recipe
 
     values = {key: value for key, value in arguments.items() if key != "recipe"}

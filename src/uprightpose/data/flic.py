@@ -124,7 +124,8 @@ def _with_sides(file: Path, labels: Labels) -> Path:
     other = file.with_name(f"{file.stem}_personcentric.h5")
     if not other.is_file():
         raise InputError(
-            f"{file}: its labels are observer-centric and {other.name} is not there: ask for oc, "
+            f"{file}: its labels are observer-centric and {other.name} is not there: ask for "
+            "oc (--labels oc), "
             "or name one file whose labels are person-centric"
         )
     return other

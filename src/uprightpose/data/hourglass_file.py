@@ -10,7 +10,7 @@ from numpy import ndarray
 
 from uprightpose.data.annotation_files import expecting
 from uprightpose.data.sample import State
-from uprightpose.errors import InputError
+from uprightpose.errors import InputError, install
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,9 +105,7 @@ def _open(path: Path) -> Any:
     try:
         import h5py  # type: ignore[import-untyped]
     except ModuleNotFoundError as error:
-        raise InputError(
-            f"{path}: reading .h5 files needs h5py: pip install 'uprightpose[data]'"
-        ) from error
+        raise InputError(f"{path}: reading .h5 files needs h5py: {install('data')}") from error
     try:
         return h5py.File(path, "r")
     except OSError as error:

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from uprightpose.data.sample import Labels
-from uprightpose.errors import InputError
+from uprightpose.errors import InputError, install
 from uprightpose.skeletons import FLIC, Skeleton
 
 Role = Literal["predictions", "truth"]
@@ -62,7 +62,7 @@ def load_arrays(path: Path) -> dict[str, ndarray]:
     except NotImplementedError as error:
         raise InputError(f"expected MATLAB 5 to 7, found 7.3 in {path}: save with -v7") from error
     except ModuleNotFoundError as error:
-        raise InputError(f"{path}: for .h5 files pip install 'uprightpose[data]'") from error
+        raise InputError(f"{path}: for .h5 files {install('data')}") from error
     except Exception as error:  # scipy, numpy and h5py raise what they please on damaged files
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"expected arrays, found a damaged file {path} ({reason})") from error

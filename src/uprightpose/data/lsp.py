@@ -111,7 +111,7 @@ def with_labels(sample: Sample, labels: Labels) -> Sample:
     if labels == "pc":
         raise InputError(
             f"{sample.source} {sample.id}: expected person-centric labels, found observer-centric "
-            "ones, from which they cannot be told: ask for oc"
+            "ones, from which they cannot be told: ask for oc (--labels oc)"
         )
     joints, order = observer_centric(sample.joints, sample.skeleton)
     return replace(sample, joints=joints, state=sample.state[order], labels=labels)

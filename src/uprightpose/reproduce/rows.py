@@ -19,7 +19,7 @@ from numpy import ndarray
 
 from uprightpose.data.sample import Sample
 from uprightpose.data.writing import make_folder, write_whole
-from uprightpose.errors import InputError
+from uprightpose.errors import InputError, install
 from uprightpose.reproduce.machine import describe_machine
 from uprightpose.reproduce.scales import Scale
 from uprightpose.reproduce.tables import Experiment, Place, Row, Training, recipes, weights_of
@@ -111,9 +111,7 @@ def train_chain(chain: Sequence[Recipe]) -> Path:
         try:
             from uprightpose.train.run import train
         except ModuleNotFoundError as error:
-            raise InputError(
-                f"training needs {error.name}: pip install 'uprightpose[reproduce]'"
-            ) from error
+            raise InputError(f"training needs {error.name}: {install('reproduce')}") from error
         with _counted(Path(recipe.out) / "seconds.json"):
             train(recipe)
     return weights_of(chain[-1])
