@@ -327,14 +327,17 @@ class TestRefusals:
         assert not list(Path(recipe.out).glob("*"))
 
     def test_a_detector_learns_on_at_another_size(self, recipe: Recipe, tmp_path: Path) -> None:
-        """It is convolutional; refinement, which has a canvas in cells, is not taken along."""
-        theirs = replace(recipe, content=48).settings("detector")
+        """Every network is convolutional; refinement alone would see maps that are new to it."""
+        theirs = replace(recipe, content=48).settings("limbs")
         save_weights(build(theirs), theirs, tmp_path / "first.safetensors")
         ours = replace(recipe, start=str(tmp_path / "first.safetensors"), size=96, content=0)
+        none = {"detector_steps": 0, "body_steps": 0, "limbs_steps": 0, "all_steps": 0}
         with pytest.raises(InputError, match="trained with other size, content: size 64"):
-            train(replace(ours, detector_steps=0))
-        alone = {"body_steps": 0, "limbs_steps": 0, "all_steps": 0}
-        assert load_weights(train(replace(ours, **alone)))[1].size == 96
+            train(replace(ours, **{**none, "limbs_steps": 1}))
+        for stage, last in (("detector", "detector"), ("all", "limbs")):
+            keys = {**none, f"{stage}_steps": 1, "out": f"{ours.out}-{stage}"}
+            settings = load_weights(train(replace(ours, **keys)))[1]
+            assert (settings.size, settings.last) == (96, last)
 
     def test_start_whose_own_width_is_spelled_out(self, recipe: Recipe, tmp_path: Path) -> None:
         """0 stands for the detector's own: 64 for compact, and both build the same."""

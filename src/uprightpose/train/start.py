@@ -37,7 +37,7 @@ BUILT = {"detector": DETECTOR, "body": DETECTOR + BODY, "limbs": DETECTOR + BODY
 """Keys that weights to start from must share, by their last stage."""
 
 SIZES = ("size", "content", "resize")
-"""Keys that a detector which learns on need not share with its start: it is convolutional."""
+"""Keys that need not be shared where the detector learns on at once: networks are convolutional."""
 
 
 def start_network(
@@ -90,7 +90,8 @@ def _take_over(model: PoseNet, settings: Settings, recipe: Recipe) -> tuple[str,
     """
     path = folder(str(recipe.start))
     loaded, theirs = load_weights(path, SKELETONS[recipe.skeleton])
-    free = SIZES if recipe.detector_steps else ()
+    together = recipe.all_steps and not recipe.body_steps and not recipe.limbs_steps
+    free = SIZES if recipe.detector_steps or together else ()
     wanted = [key for key in BUILT[theirs.last] if key not in free]
     differs = [key for key in wanted if _resolved(theirs, key) != _resolved(settings, key)]
     if differs:
