@@ -118,6 +118,21 @@ class TestResults:
         assert predict(photos, "--memory", "3")[0] == predict(photos)[0] == 0
         assert given == [3 << 20, KERNEL_MEMORY]
 
+    def test_mirrored_looks(self, predict, photos, detector_weights, tmp_path):
+        """A detector that sees everybody mirrored, too, does not care which is the picture."""
+        assert predict(photos, "--mirrored", weights=detector_weights)[0] == 0
+        content, first = read_json(tmp_path / "out"), photos / "im0001.png"
+        model = load(detector_weights, "cpu", mirrored=True)
+        (person,) = model.predict(first)
+        found = np.reshape(content["annotations"][0]["keypoints"], (14, 3))[:, :2]
+        assert_allclose(found, person.joints, atol=1e-2)
+        (plain,) = load(detector_weights, "cpu").predict(first)
+        assert np.abs(person.joints - plain.joints).max() > 0.5
+        picture = read_image(first)
+        (other,) = model.predict(np.ascontiguousarray(picture[:, ::-1]))
+        back = other.joints[list(LSP.mirror)] * (-1, 1) + (picture.shape[1] - 1, 0)
+        assert_allclose(back, person.joints, atol=0.1)
+
     def test_no_memory_is_refused(self, predict, photos):
         code, _, err = predict(photos, "--memory", "0")
         assert code == 2

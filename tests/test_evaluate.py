@@ -259,6 +259,26 @@ class TestCommand:
         assert "8 people" in out.with_suffix(".md").read_text()
         assert json.loads(out.with_suffix(".json").read_text())["draws"] == 10
 
+    def test_rows_of_mirrored_looks(
+        self,
+        weights: Path,
+        stick_figures: Path,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """The same weights see everybody mirrored, too, beside those that do not."""
+        monkeypatch.setattr(lsp, "LSP_TRAIN", 4)
+        arguments = ["evaluate", str(stick_figures), "--weights", str(weights)]
+        for name, more in (("one", []), ("two", ["--mirrored"])):
+            out = ["--intervals", "off", "--out", str(tmp_path / name)]
+            assert main([*arguments, *more, *out]) == 0
+        one, two = (json.loads((tmp_path / f"{n}.json").read_text()) for n in ("one", "two"))
+        plain, both = (read["natural"]["tables"]["all"] for read in (one, two))
+        assert {"small: detector", "small: body"} == set(plain) < set(both)
+        assert all(both[row] == plain[row] for row in plain)
+        assert both["small, mirrored: detector"]["scores"] != plain["small: detector"]["scores"]
+        assert "small: body - small, mirrored: body" in (tmp_path / "two.md").read_text()
+
     def test_the_papers_detectors_untrained(
         self, stick_figures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:

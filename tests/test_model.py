@@ -119,6 +119,30 @@ class TestPoseNet:
         assert torch.equal(whole.body.scores, halves.body.scores)
         assert halves.limbs == ()
 
+    def test_mirrored(self):
+        """'flip test' (SPEC 6.8): a person and its mirror image give mirrored maps."""
+        net, pictures = network(PERSON), images(2)
+        plain = net.detect(pictures)
+        net.mirrored = True
+        levels = net.detect(pictures)
+        back = [*LSP.mirror, 14]  # the background stays
+        for name, level in net.detect(pictures.flip(-1)).items():
+            assert_close(level.flip(-1)[:, back], levels[name])
+            assert (levels[name] - plain[name]).abs().max() > 0.1
+
+    def test_mirrored_is_the_mean_of_both(self):
+        """Scores that are right of the picture, absent in its mirror image, count half."""
+        net, pictures = network(PERSON), images()
+        for parameter in net.detector.score.parameters():
+            parameter.data.zero_()
+        net.mirrored = True
+        scores, known = net.detect(pictures)["fine"], net.detector.known
+        wrist, background = LSP.joints.index("right_wrist"), 14
+        other = LSP.joints.index("left_wrist")
+        assert_close(scores[:, wrist], (known[:, wrist] + known[:, other].flip(-1)) / 2)
+        ground = known[:, background]
+        assert_close(scores[:, background], (ground + ground.flip(-1)) / 2)
+
     def test_scores_are_single_precision(self):
         """Angles are read from them, also where the detector runs in half the bits."""
         net = network(PERSON)

@@ -60,6 +60,10 @@ class PoseNet(nn.Module):
             ones, and ``mapping``, how they come to lie in [0, 1] (SPEC 1.6).
         body: stage 1, if any.
         limbs: stage 2, if any; needs stage 1.
+
+    Attributes:
+        mirrored: :meth:`detect` gives the mean of the raw scores of the picture and of its mirror
+            image, mirrored back (SPEC 6.8): twice the detector's time. Off until somebody sets it.
     """
 
     def __init__(
@@ -74,6 +78,7 @@ class PoseNet(nn.Module):
         if limbs is not None and body is None:
             raise ValueError("limb refinement follows body refinement: expected a BodyRefiner")
         self.skeleton, self.detector, self.body, self.limbs = skeleton, detector, body, limbs
+        self.mirrored = False
 
     @property
     def stride(self) -> int:
@@ -91,7 +96,19 @@ class PoseNet(nn.Module):
 
     def detect(self, images: Float[Tensor, "b 3 h w"]) -> dict[str, Tensor]:
         """Return the detector's raw scores by the name of their loss, coarse to fine."""
+        seen = self._scores(images)
+        if not self.mirrored:
+            return seen
+        again = self._scores(images.flip(-1))
+        return {name: (scores + self._back(again[name])) / 2 for name, scores in seen.items()}
+
+    def _scores(self, images: Float[Tensor, "b 3 h w"]) -> dict[str, Tensor]:
         return {name: scores.float() for name, scores in self.detector(images).items()}
+
+    def _back(self, scores: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        """Mirror scores of a mirror image back: the picture's places, the person's own sides."""
+        joints = self.skeleton.mirror
+        return scores.flip(-1)[:, [*joints, *range(len(joints), scores.shape[1])]]
 
     def refine(
         self,

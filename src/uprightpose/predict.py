@@ -34,6 +34,7 @@ def load(
     *,
     skeleton: Skeleton | None = None,
     scout: str | Path | None = "auto",
+    mirrored: bool = False,
     **options: Unpack[Options],
 ) -> "Predictor":
     """Load a network that is ready to predict.
@@ -47,6 +48,8 @@ def load(
             upright: ``"scout"``, which comes with the package, or the path of its weights; ``None``
             to turn nobody. ``"auto"`` takes the package's for weights that learned upright people
             (:attr:`uprightpose.settings.Settings.upright`), none for others.
+        mirrored: let the detector see everybody mirrored, too, and take the mean of its maps: a
+            little better, in nearly twice the time.
         **options: ``precision``, ``compile``, ``batch`` and ``memory``, see
             :class:`~uprightpose.inference.Options`.
 
@@ -56,6 +59,7 @@ def load(
     """
     chosen = choose_device(device)
     model, settings = load_weights(weights_file(weights), skeleton)
+    model.mirrored = mirrored
     try:
         if scout == "auto":
             scout = "scout" if settings.upright else None

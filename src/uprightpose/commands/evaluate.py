@@ -2,7 +2,8 @@
 
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -59,6 +60,11 @@ def add(subcommands: Any) -> None:
         help="what turns people upright for all weights: scout, a file, or none; by default the "
         "package's, for weights that learned upright people",
     )
+    parser.add_argument(
+        "--mirrored",
+        action="store_true",
+        help="add rows of each model whose detector sees everybody mirrored, too",
+    )
     add_intervals(parser)
     parser.add_argument("--out", type=str, help="also write OUT.md and OUT.json")
     subcommands.add_subcommand("evaluate", parser, help="model + dataset -> the paper's tables")
@@ -78,6 +84,8 @@ def run(arguments: Namespace) -> None:
 
     samples = held_out(people)
     networks = _networks(arguments.weights, arguments.device)
+    if arguments.mirrored:
+        networks |= _mirrored(networks)
     protocol = arguments.protocol or protocol_of(samples)
     scout = _scout(arguments, networks)
     report = evaluate(
@@ -109,6 +117,16 @@ def _networks(texts: Sequence[str], device: str) -> dict[str, "Network"]:
             raise InputError(f"--weights: two are called {title}; name them: TITLE={name}")
         networks[title] = _network(name, device)
     return networks
+
+
+def _mirrored(networks: Mapping[str, "Network"]) -> dict[str, "Network"]:
+    """Return a copy of each network that sees everybody mirrored, too."""
+    found: dict[str, Network] = {}
+    for title, (model, settings) in networks.items():
+        other = copy(model)  # the same weights
+        other.mirrored = True
+        found[f"{title}, mirrored"] = (other, settings)
+    return found
 
 
 def _scout(arguments: Namespace, networks: dict[str, "Network"]) -> "Scout | None":

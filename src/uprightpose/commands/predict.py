@@ -41,6 +41,11 @@ def add(subcommands: Any) -> None:
         "weights need",
     )
     parser.add_argument(
+        "--mirrored",
+        action="store_true",
+        help="let the detector see everybody mirrored, too: a little better, slower",
+    )
+    parser.add_argument(
         "--boxes",
         type=str,
         metavar="FILE",
@@ -103,6 +108,7 @@ def run(arguments: Namespace) -> int:
             arguments.weights,
             arguments.device,
             scout=None if arguments.scout == "none" else arguments.scout,
+            mirrored=arguments.mirrored,
             precision=arguments.precision,
             compile=arguments.compile,
             batch=arguments.batch,
