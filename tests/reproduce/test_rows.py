@@ -163,13 +163,14 @@ class TestTable9:
 class TestInterrupted:
     """'A run can be interrupted and resumed row by row.'"""
 
-    def test_a_finished_table_is_not_made_again(self, table9, reproduce, monkeypatch):
+    def test_a_finished_table_is_not_made_again(self, table9, reproduce, monkeypatch, capsys):
         seen = count_trainings(monkeypatch)
         monkeypatch.setattr("uprightpose.sample_predictions.predict_samples", None)
         assert reproduce("table9") == table9
         assert not seen
+        assert capsys.readouterr().out.count("was ready: ") == 5
 
-    def test_inside_a_stage(self, table9, reproduce, place, monkeypatch):
+    def test_inside_a_stage(self, table9, reproduce, place, monkeypatch, capsys):
         with monkeypatch.context() as patch:
             interrupt(patch, "limbs", at=1, normalize_limbs=False)
             with pytest.raises(KeyboardInterrupt):
@@ -177,8 +178,10 @@ class TestInterrupted:
         done = place.out.with_name("halved") / "rows"
         assert len(list(done.glob("*.npz"))) == 2 * 3  # three rows, natural and turned
         seen = count_trainings(monkeypatch)
+        capsys.readouterr()
         resumed = reproduce("table9", "halved")
         assert len(seen) == 2  # both limb rows
+        assert capsys.readouterr().out.count("was ready: ") == 3
         assert resumed.numbers["results"] == table9.numbers["results"]
 
     def test_before_a_row_is_predicted(self, reproduce, monkeypatch):

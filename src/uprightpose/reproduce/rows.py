@@ -93,7 +93,9 @@ def finish_row(
             _write_joints(path, _predict(weights, row.training, people, pictures, place))
         joints[pictures] = _read_joints(path)
     facts = folder / f"{stem}.json"
-    if not facts.is_file():
+    if facts.is_file():
+        print(f"  was ready: {facts}", flush=True)
+    else:
         text = json.dumps(_facts(chain, weights, place), indent=1)
         write_whole(facts, f"{text}\n".encode())
     return Outcome(row.title, seed, json.loads(facts.read_text()), joints)
