@@ -36,22 +36,44 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert (page.parent / link).exists(), link
 
 
-def test_the_tables_hold_the_measured_numbers() -> None:
+SHIPPED_ROWS = {
+    "its detector alone": "compact: detector",
+    "+ body normalization and refinement": "compact: body",
+    "+ limbs: **the shipped model**": "compact: limbs",
+    "mirrored looks, too (`--mirrored`): detector": "compact, mirrored: detector",
+    "mirrored looks, too (`--mirrored`): + limbs": "compact, mirrored: limbs",
+    "before it went on at 176 pixels, on 128: detector": "at-128: detector",
+    "before it went on at 176 pixels, on 128: + limbs": "at-128: limbs",
+}
+"""Rows of the README's and the card's table, and those of the page that they are taken from."""
+
+
+@pytest.mark.parametrize("title", SHIPPED_ROWS)
+def test_the_tables_hold_the_measured_numbers(title: str) -> None:
     report = json.loads((ROOT / "docs/results/compact.json").read_text())
     natural, turned = report["natural"]["tables"], report["turned"]["tables"]
-    row = "compact: limbs"
-    shipped = natural["all"][row]
-    low, high = shipped["intervals"]["Total"]
+    row = SHIPPED_ROWS[title]
+    found = natural["all"][row]
+    low, high = found["intervals"]["Total"]
     numbers = [
-        f"{shipped['scores']['Total']:.2f} [{low:.2f}, {high:.2f}]",
-        f"{shipped['scores']['AUC']:.2f}",
+        f"{found['scores']['Total']:.2f} [{low:.2f}, {high:.2f}]",
+        f"{found['scores']['AUC']:.2f}",
         *(f"{natural[angle][row]['scores']['Total']:.2f}" for angle in list(natural)[1:]),
         *(f"{turned[angle][row]['scores']['Total']:.2f}" for angle in ("all", "90-180")),
     ]
-    line = f"| {' | '.join(numbers)} |"
+    line = f"| {title} | {' | '.join(numbers)} |"
     card = ROOT / "src/uprightpose/shipped/compact.md"
     for page in (ROOT / "README.md", card):
         assert line in page.read_text(), page.name
+
+
+RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.stem)
+def test_recipes_name_pages_that_are_there(recipe: Path) -> None:
+    for page in re.findall(r"docs/results/[\w-]+\.md", recipe.read_text()):
+        assert (ROOT / page).is_file(), page
 
 
 RIVALS = {

@@ -281,7 +281,7 @@ class TestOlderFiles:
     def test_the_shipped_ones(self):
         predictor = load()
         assert predictor.stages == STAGES
-        assert (predictor.crop, predictor.model.stride) == (Crop(128), 4)
+        assert (predictor.crop, predictor.model.stride) == (Crop(176), 4)
         assert isinstance(predictor.model.detector, CompactDetector)
 
     @pytest.mark.parametrize("normalize", [True, False])

@@ -38,13 +38,13 @@ class Options(TypedDict, total=False):
     Attributes:
         precision: ``"bf16"`` computes products in 8 bits of mantissa. For GPUs and for CPUs
             that have instructions for it; others emulate it, 15 to 45 times slower than float32
-            (measured with AVX2). On 24 LSP test people the shipped network's joints move by
+            (measured with AVX2). On 24 LSP test people the 128-pixel network's joints move by
             0.03 crop pixels in the median and 1 in the 99th percentile, but 0.3 % of them by
             more than 2, where another peak became the highest: float32 stays the default.
         compile: let ``torch.compile`` build detector and refinement networks, which takes up
             to a minute, and again for the first single person; where that does not work (it
             needs a C++ compiler) a warning says so and the network runs as it is. On a CPU
-            the shipped network gains 2 %, so that it is off by default.
+            the 128-pixel network gains 2 %, so that it is off by default.
         batch: people at a time; by default :func:`automatic_batch`.
         memory: bytes for all large kernels of the network together, shared out equally: for
             the spectra of their filters, which are kept, and the temporaries of one batch. By

@@ -48,8 +48,8 @@ def load(
             upright: ``"scout"``, which comes with the package, or the path of its weights; ``None``
             to turn nobody. ``"auto"`` takes the package's for weights that learned upright people
             (:attr:`uprightpose.settings.Settings.upright`), none for others.
-        mirrored: let the detector see everybody mirrored, too, and take the mean of its maps: a
-            little better, in nearly twice the time.
+        mirrored: let the detector see everybody mirrored, too, and take the mean of its scores: a
+            little better, with twice the detector's time (:attr:`PoseNet.mirrored`).
         **options: ``precision``, ``compile``, ``batch`` and ``memory``, see
             :class:`~uprightpose.inference.Options`.
 
@@ -120,7 +120,8 @@ class Predictor:
     """A network with all that leads from pictures to it and back.
 
     Args:
-        model: chain of detector, body and limb refinement; later stages may be absent.
+        model: chain of detector, body and limb refinement; later stages may be absent. Its
+            attribute ``mirrored`` is followed.
         crop: how it was trained to see a person, or just the side of its square crops in pixels.
         device: where it runs.
         scout: says which way bodies point, so that everyone is seen upright. ``None`` to see

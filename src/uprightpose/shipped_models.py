@@ -64,7 +64,7 @@ def read_shipped(name: str) -> ShippedModel:
 
     Example:
         >>> read_shipped("compact").input
-        128
+        176
     """
     weights = SHIPPED[name]
     facts = weights.with_suffix(".json")

@@ -170,6 +170,17 @@ class TestInterrupted:
         assert not seen
         assert capsys.readouterr().out.count("was ready: ") == 5
 
+    def test_a_lost_prediction_is_made_again(self, table9, reproduce, place, monkeypatch, capsys):
+        """A row that lacks its turned copy is not called ready."""
+        seen = count_trainings(monkeypatch)
+        lost = sorted((place.out / "rows").glob("*-turned.npz"))[0]
+        before = lost.read_bytes()
+        lost.unlink()
+        assert reproduce("table9") == table9
+        assert not seen
+        assert capsys.readouterr().out.count("was ready: ") == 4
+        assert len(lost.read_bytes()) == len(before)
+
     def test_inside_a_stage(self, table9, reproduce, place, monkeypatch, capsys):
         with monkeypatch.context() as patch:
             interrupt(patch, "limbs", at=1, normalize_limbs=False)

@@ -56,6 +56,10 @@ class TestRows:
             assert experiment.contrasts
             assert {title for pair in experiment.contrasts for title in pair} <= titles
 
+    def test_the_tables_of_normalization_are_tested_on_turned_pictures_too(self):
+        turned = [name for name, experiment in EXPERIMENTS.items() if experiment.turned]
+        assert turned == ["table1", "table9", "table10", "table11"]
+
     @pytest.mark.parametrize("scale", SCALES)
     @each_row
     def test_labels_data_and_rotation(self, scale, name, row):

@@ -81,6 +81,7 @@ def finish_row(
         InputError: if training needs what is not there.
     """
     chain = recipes(row.training, experiment, scale, place, seed)
+    ready = weights_of(chain[-1]).is_file()
     weights = train_chain(chain)
     folder = place.out / "rows"
     make_folder(folder)
@@ -90,12 +91,13 @@ def finish_row(
     for pictures in copies:
         path = folder / f"{stem}-{pictures}.npz"
         if not path.is_file():
+            ready = False
             _write_joints(path, _predict(weights, row.training, people, pictures, place))
         joints[pictures] = _read_joints(path)
     facts = folder / f"{stem}.json"
-    if facts.is_file():
+    if ready and facts.is_file():
         print(f"  was ready: {facts}", flush=True)
-    else:
+    if not facts.is_file():
         text = json.dumps(_facts(chain, weights, place), indent=1)
         write_whole(facts, f"{text}\n".encode())
     return Outcome(row.title, seed, json.loads(facts.read_text()), joints)

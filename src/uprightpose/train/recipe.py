@@ -91,7 +91,8 @@ class Recipe(Settings):
         augment_on: ``"cpu"`` warps pictures by OpenCV while the network learns, ``"device"`` by
             torch where the network is: the same draws, values that differ by a grey level.
         start: weights to begin from, e.g. another run's detector; its trunk replaces
-            ``trunk_weights``.
+            ``trunk_weights``. They may be of another ``size`` where the detector learns on: by
+            ``detector_steps``, or by ``all_steps`` with no refinement trained alone before.
         detector_steps: steps of stage 0; 0 skips a stage.
         phase_share: share of these steps that each phase but the last takes, where the detector
             learns scale by scale (Sec. 3.4); 0 for phases of equal length.

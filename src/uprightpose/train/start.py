@@ -39,6 +39,8 @@ BUILT = {"detector": DETECTOR, "body": DETECTOR + BODY, "limbs": DETECTOR + BODY
 SIZES = ("size", "content", "resize")
 """Keys that need not be shared where the detector learns on at once: networks are convolutional."""
 
+MAY_DIFFER = "; they may differ where the detector learns on: by detector_steps, or all_steps alone"
+
 
 def start_network(
     recipe: Recipe, pack: Pack, settings: Settings | None = None
@@ -98,6 +100,7 @@ def _take_over(model: PoseNet, settings: Settings, recipe: Recipe) -> tuple[str,
         raise InputError(
             f"recipe: {path} was trained with other {', '.join(differs)}: "
             + ", ".join(f"{key} {getattr(theirs, key)}" for key in differs)
+            + (MAY_DIFFER if set(differs) <= set(SIZES) else "")
         )
     given = STAGE_NAMES[: STAGE_NAMES.index(theirs.last) + 1]
     copy_parts(loaded, model, given)
