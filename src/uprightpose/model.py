@@ -63,7 +63,8 @@ class PoseNet(nn.Module):
 
     Attributes:
         mirrored: :meth:`detect` gives the mean of the raw scores of the picture and of its mirror
-            image, mirrored back (SPEC 6.8): twice the detector's time. Off until somebody sets it.
+            image, mirrored back (a flip test, SPEC 6.8): twice the detector's time. Off until
+            somebody sets it.
     """
 
     def __init__(

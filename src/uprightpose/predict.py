@@ -48,8 +48,8 @@ def load(
             upright: ``"scout"``, which comes with the package, or the path of its weights; ``None``
             to turn nobody. ``"auto"`` takes the package's for weights that learned upright people
             (:attr:`uprightpose.settings.Settings.upright`), none for others.
-        mirrored: let the detector see everybody mirrored, too, and take the mean of its scores: a
-            little better, with twice the detector's time (:attr:`PoseNet.mirrored`).
+        mirrored: a flip test: let the detector see everybody mirrored, too, and take the mean of
+            its scores: a little better, with twice the detector's time (:attr:`PoseNet.mirrored`).
         **options: ``precision``, ``compile``, ``batch`` and ``memory``, see
             :class:`~uprightpose.inference.Options`.
 

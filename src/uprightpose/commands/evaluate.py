@@ -63,7 +63,7 @@ def add(subcommands: Any) -> None:
     parser.add_argument(
         "--mirrored",
         action="store_true",
-        help="add rows of each model whose detector sees everybody mirrored, too",
+        help="add rows of each model with a flip test: its detector sees everybody mirrored, too",
     )
     add_intervals(parser)
     parser.add_argument("--out", type=str, help="also write OUT.md and OUT.json")

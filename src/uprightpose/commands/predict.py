@@ -43,7 +43,7 @@ def add(subcommands: Any) -> None:
     parser.add_argument(
         "--mirrored",
         action="store_true",
-        help="let the detector see everybody mirrored, too: a little better, slower",
+        help="flip test: the detector sees everybody mirrored, too; a little better, slower",
     )
     parser.add_argument(
         "--boxes",

@@ -81,21 +81,20 @@ def finish_row(
         InputError: if training needs what is not there.
     """
     chain = recipes(row.training, experiment, scale, place, seed)
-    ready = weights_of(chain[-1]).is_file()
     weights = train_chain(chain)
     folder = place.out / "rows"
     make_folder(folder)
     stem = f"{weights.parent.name}-{experiment.test}"
     copies: tuple[Pictures, ...] = ("natural", "turned") if experiment.turned else ("natural",)
-    joints = {}
+    facts = folder / f"{stem}.json"
+    ready, joints = facts.is_file(), {}
     for pictures in copies:
         path = folder / f"{stem}-{pictures}.npz"
         if not path.is_file():
             ready = False
             _write_joints(path, _predict(weights, row.training, people, pictures, place))
         joints[pictures] = _read_joints(path)
-    facts = folder / f"{stem}.json"
-    if ready and facts.is_file():
+    if ready:
         print(f"  was ready: {facts}", flush=True)
     if not facts.is_file():
         text = json.dumps(_facts(chain, weights, place), indent=1)
