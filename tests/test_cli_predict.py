@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 from numpy.testing import assert_allclose
 from PIL import Image
 from pycocotools import coco as coco_tools
@@ -30,6 +31,7 @@ PHOTOS = Path(__file__).parents[1] / "examples" / "photos"
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
+    torch.manual_seed(0)  # the maps of some random networks have peaks that tie
     settings = Settings(
         trunk="test_resnet", size=64, head_width=8, refine_width=4, kernels=(3, 3, 3)
     )
@@ -40,6 +42,7 @@ def weights(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def detector_weights(tmp_path_factory):
+    torch.manual_seed(0)
     settings = Settings(trunk="test_resnet", size=64, head_width=8, last="detector")
     path = tmp_path_factory.mktemp("weights") / "detector.safetensors"
     save_weights(build(settings), settings, path)
@@ -295,7 +298,7 @@ class TestBoxes:
         assert (code, err) == (0, "")
         assert said.splitlines()[:2] == [
             "done: 3 photos, 2 people",
-            f"without people: 2 photos not in {path}",
+            f"without people: 2 photos without a box in {path}",
         ]
         content = read_json(tmp_path / "out")
         assert [image["file_name"] for image in content["images"]] == [
@@ -311,6 +314,21 @@ class TestBoxes:
     def test_folders_in_names_do_not_matter(self, predict, photos, tmp_path):
         path = boxes_file(tmp_path / "boxes.json", {"val2017/im0002.png": [[1, 2, 30, 40]]})
         assert predict(photos / "im0002.png", "--boxes", path)[1].startswith("done: 1 photo, 1 p")
+
+    @pytest.mark.parametrize("image", ["10", 11])
+    def test_a_box_of_no_image_is_not_lost(self, predict, photos, tmp_path, image):
+        path = boxes_file(tmp_path / "boxes.json", {"im0001.png": [[1, 1, 9, 9], [2, 2, 9, 9]]})
+        content = json.loads(path.read_text())
+        content["annotations"][1]["image_id"] = image
+        path.write_text(json.dumps(content))
+        code, _, err = predict(photos, "--boxes", path)
+        assert code == 2
+        assert one_line(err)
+        assert (
+            f"annotation 1: expected the id of one of the images as image_id, found {image!r}"
+            in err
+        )
+        assert not (tmp_path / "out" / "predictions.json").exists()
 
     def test_crowds_and_other_things_are_left_out(self, predict, photos, tmp_path):
         path = boxes_file(

@@ -119,7 +119,8 @@ def run(arguments: Namespace) -> int:
     outcome = predict_files(predictor, pictures, out, boxes, stages=arguments.stages)
     print(f"done: {_count(outcome.pictures, 'photo')}, {_count(outcome.people, 'person')}")
     if outcome.without_boxes:
-        print(f"without people: {_count(outcome.without_boxes, 'photo')} not in {arguments.boxes}")
+        count = _count(outcome.without_boxes, "photo")
+        print(f"without people: {count} without a box in {arguments.boxes}")
     if outcome.failed:
         print(f"failed: {_count(outcome.failed, 'photo')}")
     print(f"predictions: {outcome.predictions}")

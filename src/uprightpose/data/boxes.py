@@ -35,8 +35,8 @@ def read_boxes(path: Path, pictures: Sequence[Path]) -> dict[Path, list[Box]]:
         For each picture its boxes in the file's order; an empty list where it has none.
 
     Raises:
-        InputError: if the file is missing or no such JSON, a box is not four finite numbers,
-            none of the pictures is in it, or a name is there twice.
+        InputError: if the file is missing or no such JSON, a box is not four finite numbers or
+            of no image there, none of the pictures is in it, or a name is there twice.
     """
     content = _load(path)
     try:
@@ -44,8 +44,8 @@ def read_boxes(path: Path, pictures: Sequence[Path]) -> dict[Path, list[Box]]:
         boxes: dict[str, list[Box]] = {name: [] for name in names.values()}
         people = _people(content)
         for annotation in content["annotations"]:
-            if _counts(annotation, people) and annotation["image_id"] in names:
-                boxes[names[annotation["image_id"]]].append(_box(annotation, path))
+            if _counts(annotation, people):
+                boxes[names[_known(annotation, names, path)]].append(_box(annotation, path))
     except (KeyError, TypeError, AttributeError) as error:
         found = f"no {error.args[0]}" if isinstance(error, KeyError) else "another structure"
         raise InputError(
@@ -96,6 +96,17 @@ def _people(content: dict[str, Any]) -> set[Any]:
 
 def _counts(annotation: dict[str, Any], people: set[Any]) -> bool:
     return not annotation.get("iscrowd") and (not people or annotation.get("category_id") in people)
+
+
+def _known(annotation: dict[str, Any], names: dict[Any, str], path: Path) -> Any:
+    """Return the id of an annotation's image, or refuse one that is not there."""
+    found = annotation["image_id"]
+    if found not in names:
+        raise InputError(
+            f"{path}: annotation {annotation.get('id', '(without id)')}: expected the id of one of "
+            f"the images as image_id, found {found!r}"
+        )
+    return found
 
 
 def _box(annotation: dict[str, Any], path: Path) -> Box:
