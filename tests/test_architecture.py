@@ -41,6 +41,7 @@ LAYERS = (
     "detectors.trunks",
     "detectors.compact detectors.fcn detectors.resnet detectors.hourglass",
     "angle_net",
+    "peaks",
     "score_maps",
     "normalize",
     "conv_plan",
@@ -126,6 +127,7 @@ RANK = {f"uprightpose.{name}": rank for rank, line in enumerate(LAYERS) for name
 PURE = (
     *(
         "detectors.",
+        "peaks",
         "score_maps",
         "normalize",
         "framed",

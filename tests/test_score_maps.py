@@ -10,7 +10,6 @@ from torch.testing import assert_close
 
 from uprightpose.score_maps import (
     MIN_RADIUS,
-    blur,
     decode,
     disk_radius,
     encode_disks,
@@ -369,39 +368,6 @@ class TestPaperMode:
         found = decode(maps, subcell=False, upsample=8)
         assert (found.joints - joints).abs().max() < 0.5
         assert_close(found.scores, torch.ones(1, 3))
-
-
-class TestBlur:
-    """'Kernel radius 3 sigma, borders renormalised' (SPEC 1.7)."""
-
-    @given(value=st.floats(0, 1), sigma=st.floats(0.3, 3))
-    def test_a_constant_stays_to_the_border(self, value, sigma):
-        maps = torch.full((2, 3, 5, 7), value, dtype=torch.float64)
-        assert_close(blur(maps, sigma), maps)
-
-    def test_values(self):
-        maps = torch.zeros(1, 1, 9, 11, dtype=torch.float64)
-        maps[0, 0, 4, 5] = 1
-        weights = [math.exp(-(d**2) / 2) for d in range(-3, 4)]
-        out = blur(maps, 1.0)[0, 0]
-        assert_close(out[4, 5].item(), 1 / sum(weights) ** 2)
-        assert_close(out[5, 3].item(), weights[4] * weights[5] / sum(weights) ** 2)
-        assert out[4, 1] == out[0, 5] == 0  # beyond three sigma
-
-    def test_axes_are_not_swapped(self):
-        maps = torch.rand(1, 2, 4, 9)
-        assert_close(blur(maps, 1.0).mT, blur(maps.mT, 1.0))
-
-    def test_gradient(self):
-        maps = torch.rand(2, 2, 3, 4, dtype=torch.float64, requires_grad=True)
-        assert torch.autograd.gradcheck(lambda m: blur(m, 1.0), maps)
-
-    def test_prediction_before_training_leaves_no_trace(self):
-        with torch.inference_mode():
-            blur(torch.rand(1, 1, 13, 17, dtype=torch.float64), 0.9)
-        maps = torch.rand(1, 1, 13, 17, dtype=torch.float64, requires_grad=True)
-        blur(maps, 0.9).sum().backward()
-        assert maps.grad is not None
 
 
 def test_people_decoded_some_at_a_time_are_the_same(monkeypatch):

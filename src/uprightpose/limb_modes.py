@@ -15,8 +15,9 @@ from torch.nn import functional
 from uprightpose.framed import FramedMaps
 from uprightpose.frames import middle
 from uprightpose.normalize import Rotation, limb_rotation
+from uprightpose.peaks import blur
 from uprightpose.refine import LimbRefiner
-from uprightpose.score_maps import Decoded, blur, decode
+from uprightpose.score_maps import Decoded, decode
 
 REACH = 4.0
 """Cells about the first peak in which no second one is looked for."""

@@ -4,17 +4,15 @@ All positions here are score-map cells ``(x, y)``; :mod:`uprightpose.frames` rel
 pixels. Score maps lie in [0, 1]; a background map, if any, is the last channel.
 """
 
-from functools import lru_cache
 from typing import Literal, NamedTuple
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
-from numpy import ndarray
 from torch import Tensor
 from torch.nn import functional
 
 from uprightpose.frames import image_to_map
+from uprightpose.peaks import blur, find_peaks
 from uprightpose.skeletons import Skeleton
 
 Subcell = bool | Literal["quarter", "gaussian"]
@@ -33,8 +31,7 @@ LEAST_SCORE = 1e-6
 FLAT = -1e-12
 """Curvature of a peak at least, so that a flat one divides by something."""
 
-
-AT_A_TIME = 1 << 20
+AT_A_TIME = 1 << 21
 """Cells that a CPU decodes at a time: more and they leave its caches between steps."""
 
 
@@ -174,14 +171,11 @@ def decode(
     with torch.autocast(maps.device.type, enabled=False):  # 8 bits of mantissa bend a peak
         if upsample > 1:
             maps = functional.interpolate(maps, scale_factor=upsample, mode="bilinear")
-        blurred = blur(maps, sigma * upsample) if sigma > 0 else maps
-    height, width = maps.shape[-2:]
-    flat = blurred.flatten(2)
-    best = flat.argmax(dim=2)
-    x, y = best % width, best // width
+        x, y, around = find_peaks(maps, sigma * upsample)
     joints = torch.stack([x, y], dim=-1).to(maps.dtype)
     if subcell:
-        joints = joints + _shift(_around(flat, x, y, (height, width)), subcell)
+        joints = joints + _shift(around, subcell)
+    best = y * maps.shape[-1] + x
     scores = maps.flatten(2).gather(2, best[..., None])[..., 0]
     return Decoded(image_to_map(joints, upsample), scores)
 
@@ -211,49 +205,9 @@ def soft_positions(
     return torch.stack([shares.sum(dim=2) @ x, shares.sum(dim=3) @ y], dim=-1)
 
 
-def blur(maps: Float[Tensor, "b k h w"], sigma: float) -> Float[Tensor, "b k h w"]:
-    """Blur with a Gaussian cut at 3 sigma; at borders the weights inside sum to 1 (SPEC 1.7)."""
-    height, width = maps.shape[-2:]
-    rows = maps.new_tensor(_blur_matrix(height, sigma))
-    columns = maps.new_tensor(_blur_matrix(width, sigma))
-    return rows @ maps @ columns.T
-
-
 def full_precision(values: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
     """Return half-precision values as float32; float64 stays."""
     return values.to(torch.promote_types(values.dtype, torch.float32))
-
-
-@lru_cache(maxsize=64)
-def _blur_matrix(length: int, sigma: float) -> Float[ndarray, "n n"]:
-    """Return the blur along one axis as a matrix whose rows sum to 1.
-
-    In numpy: a tensor that is cached under ``inference_mode`` could not be learned through.
-    """
-    offset = np.arange(length)[:, None] - np.arange(length)
-    weights = np.exp(-(offset**2) / (2 * sigma**2)) * (abs(offset) <= 3 * sigma)
-    normed: ndarray = weights / weights.sum(axis=1, keepdims=True)
-    return normed
-
-
-def _around(
-    flat: Float[Tensor, "b k hw"],
-    x: Int[Tensor, "b k"],
-    y: Int[Tensor, "b k"],
-    size: tuple[int, int],
-) -> Float[Tensor, "b k 3 3"]:
-    """Return the nine cells about a peak; along an axis that ends there, the peak three times."""
-    columns, rows = (
-        place[..., None] + _steps(place, side) for place, side in ((x, size[1]), (y, size[0]))
-    )
-    index = rows[..., :, None] * size[1] + columns[..., None, :]
-    return flat.gather(2, index.flatten(2)).view(*x.shape, 3, 3)
-
-
-def _steps(place: Int[Tensor, "b k"], side: int) -> Int[Tensor, "b k 3"]:
-    """Return -1, 0 and 1, or nothing but 0 at the border."""
-    inside = (place > 0) & (place < side - 1)
-    return inside[..., None] * torch.arange(-1, 2, device=place.device)
 
 
 def _shift(around: Float[Tensor, "b k 3 3"], subcell: Subcell) -> Float[Tensor, "b k 2"]:
