@@ -101,7 +101,7 @@ LAYERS = (
     "reproduce.variants",
     "reproduce.study_page",
     "reproduce.rivals",
-    "reproduce.normalization",
+    "reproduce.normalization reproduce.together",
     "reproduce.idea_arms",
     "reproduce.ideas",
     "reproduce.beyond",

@@ -163,3 +163,11 @@ class TestTables:
         )
         assert "90-180" not in numbers["variants"]["refined"]["natural"]["Total by angle"]
         assert [one["pictures"] for one in numbers["contrasts"]] == list(COPIES)
+
+
+def test_time_is_left_out_where_there_is_none(comparison: Comparison) -> None:
+    plain = next(iter(comparison.by_angle().values())).splitlines()
+    timed = next(iter(comparison.by_angle(MILLISECONDS).values())).splitlines()
+    for short, long in zip(plain, timed, strict=True):
+        cells = long.split("|")
+        assert short.split("|") == [*cells[:2], *cells[4:]]

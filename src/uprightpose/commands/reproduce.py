@@ -23,8 +23,8 @@ def add(subcommands: Any) -> None:
     """Declare the command."""
     parser = ArgumentParser(
         description="Reproduce a table or figure of the paper: writes NAME.md, NAME.json and, for "
-        "figures, NAME.png. Tables, figure5, normalization, rivals, beyond and simulation "
-        "(SPEC 5.3, 5.4, 6) train networks; called again, they go on where they stopped. coco "
+        "figures, NAME.png. Tables, figure5, normalization, together, rivals, beyond and "
+        "simulation train networks; called again, they go on where they stopped. coco "
         "scores given weights on COCO's photos; coco_sheet.png, which it writes too, shows photos "
         "that may not be passed on."
     )
@@ -47,7 +47,11 @@ def add(subcommands: Any) -> None:
     )
     parser.add_argument("--seed", type=int, default=0, help="of a figure's draws")
     parser.add_argument(
-        "--weights", type=str, default="compact", metavar="NAME|PATH", help="for coco to score"
+        "--weights",
+        type=str,
+        default="compact",
+        metavar="NAME|PATH",
+        help="for coco to score; the detector that together begins with",
     )
     _add_training(parser)
     subcommands.add_subcommand(
@@ -58,8 +62,8 @@ def add(subcommands: Any) -> None:
 def _add_training(parser: ArgumentParser) -> None:
     """Declare the options of what trains networks."""
     group = parser.add_argument_group(
-        "tables, figure5, normalization, rivals, beyond and the simulation (--scale, --device and "
-        "--pictures: tables and figure5 alone)"
+        "tables, figure5, normalization, together, rivals, beyond and the simulation (--scale, "
+        "--device and --pictures: tables and figure5 alone)"
     )
     group.add_argument(
         "--scale",
@@ -71,8 +75,8 @@ def _add_training(parser: ArgumentParser) -> None:
         "--seeds",
         type=int,
         metavar="N",
-        help="runs of each row; by default 1, 5 for the simulation, 3 for normalization, rivals "
-        "and beyond",
+        help="runs of each row; by default 1, 5 for the simulation, 3 for normalization, "
+        "together, rivals and beyond",
     )
     group.add_argument("--times", type=float, default=1.0, help="factor of all training steps")
     group.add_argument("--threads", type=int, default=0, help="of the CPU; 0: PyTorch's default")
@@ -170,6 +174,20 @@ def _study(arguments: Namespace) -> "Report":
     return pages[arguments.name](study, draws)
 
 
+def _together(arguments: Namespace) -> "Report":
+    from uprightpose.predict import weights_file
+    from uprightpose.reproduce.together import reproduce_together
+
+    place = _place(arguments)
+    _use_threads(place)
+    return reproduce_together(
+        place,
+        weights_file(arguments.weights),
+        seeds=_seeds(arguments, otherwise=3),
+        draws=read_draws(arguments.intervals or "10000"),
+    )
+
+
 def _coco(arguments: Namespace) -> "Report":
     from uprightpose.data.images import write_image
     from uprightpose.predict import load, weights_file
@@ -244,5 +262,6 @@ _EXPERIMENTS: dict[str, Callable[[Namespace], "Report"]] = {
     "normalization": _study,
     "rivals": _study,
     "simulation": _simulation,
+    "together": _together,
     **{f"table{number}": _table for number in range(1, 12)},
 }

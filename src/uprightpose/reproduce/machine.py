@@ -29,6 +29,17 @@ def describe_machine(threads: int = 0) -> dict[str, str | int]:
     }
 
 
+def machine_fact() -> str:
+    """Return a line of facts about what computes here.
+
+    Example:
+        >>> machine_fact().count("; ")
+        2
+    """
+    machine = describe_machine()
+    return "CPU {cpu}, {cores} cores; GPU {gpu}; PyTorch {torch}".format(**machine)
+
+
 def processor_name() -> str:
     """Return the model where Linux tells it, else what Python knows."""
     lines = CPU_FACTS.read_text().splitlines() if CPU_FACTS.is_file() else []

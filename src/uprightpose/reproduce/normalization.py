@@ -6,15 +6,14 @@ it or by all joints of the axis, and by the true one.
 """
 
 import numpy as np
-import torch
 
 from uprightpose.reproduce.found_joints import angle_errors
-from uprightpose.reproduce.machine import describe_machine
+from uprightpose.reproduce.machine import machine_fact
 from uprightpose.reproduce.refiner_arms import Arm, predict_arm
 from uprightpose.reproduce.report import Report, markdown_table
 from uprightpose.reproduce.rivals import time_study
 from uprightpose.reproduce.study import COPIES, Study
-from uprightpose.reproduce.study_page import Comparison, Pair
+from uprightpose.reproduce.study_page import Comparison, Pair, chain_finding
 from uprightpose.reproduce.variants import Variant, alone, refined
 
 DETECTOR = "detector"
@@ -118,19 +117,12 @@ def _findings(comparison: Comparison) -> tuple[str, ...]:
     """Return what the issue's second and fourth bars ask for, as sentences."""
     sentences = []
     for copy in COPIES:
-        over, beside = (
-            comparison.contrast(pair, copy)["Total"]
-            for pair in ((CHAIN, DETECTOR), (CHAIN, NONE_LIMBS))
-        )
         true, own = (
             comparison.contrast(pair, copy)["Total"].value for pair in ((TRUE, NONE), (AXIS, NONE))
         )
         kept = f"{100 * own / true:.0f} %" if true > 0 else "no share, as that is no gain,"
         sentences += [
-            f"{copy} pictures: the full chain exceeds its detector by {over.value:+.2f} "
-            f"[{over.low:+.2f}, {over.high:+.2f}] (bar 1.0) and the same refinement without "
-            f"normalization by {beside.value:+.2f} [{beside.low:+.2f}, {beside.high:+.2f}] "
-            "(bar 0.5).",
+            chain_finding(comparison, (CHAIN, DETECTOR), (CHAIN, NONE_LIMBS), copy),
             f"{copy} pictures: over no normalization the true angle gains {true:+.2f} and the "
             f"estimated one {own:+.2f}, {kept} of it (bar 80 %), body refinement alone.",
         ]
@@ -140,7 +132,6 @@ def _findings(comparison: Comparison) -> tuple[str, ...]:
 def study_facts(study: Study) -> dict[str, str]:
     """Return what numbers of refinement on the circle detector's maps rest on."""
     plan, size = study.plan, study.plan.refiners
-    machine = describe_machine(torch.get_num_threads())
     return {
         "training data": "LSP train + LSPET; their last fifth teaches refinement alone",
         "test data": f"LSP test, {len(study.test)} people, and their turned copy",
@@ -151,6 +142,5 @@ def study_facts(study: Study) -> dict[str, str]:
         "refiners": f"width {size.width}, kernels {size.kernels}, {size.body_steps} + "
         f"{size.limbs_steps} steps of {size.batch} on {len(study.training)} maps",
         "seeds": ", ".join(map(str, range(plan.seeds))) + " of refinement",
-        "machine": f"CPU {machine['cpu']}, {machine['cores']} cores; GPU {machine['gpu']}; "
-        f"PyTorch {machine['torch']}",
+        "machine": machine_fact(),
     }

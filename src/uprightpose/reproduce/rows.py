@@ -109,15 +109,23 @@ def train_chain(chain: Sequence[Recipe]) -> Path:
         InputError: if Lightning is not installed, or as :func:`uprightpose.train.run.train`.
     """
     for recipe in chain:
-        if weights_of(recipe).is_file():
-            continue
-        try:
-            from uprightpose.train.run import train
-        except ModuleNotFoundError as error:
-            raise InputError(f"training needs {error.name}: {install('reproduce')}") from error
-        with _counted(Path(recipe.out) / "seconds.json"):
-            train(recipe)
+        if not weights_of(recipe).is_file():
+            train_counted(recipe)
     return weights_of(chain[-1])
+
+
+def train_counted(recipe: Recipe) -> None:
+    """Train, or go on, and add the time to the run's ``seconds.json``.
+
+    Raises:
+        InputError: if Lightning is not installed, or as :func:`uprightpose.train.run.train`.
+    """
+    try:
+        from uprightpose.train.run import train
+    except ModuleNotFoundError as error:
+        raise InputError(f"training needs {error.name}: {install('reproduce')}") from error
+    with _counted(Path(recipe.out) / "seconds.json"):
+        train(recipe)
 
 
 @contextmanager

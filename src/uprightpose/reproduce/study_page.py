@@ -77,23 +77,26 @@ class Comparison:
         people = ScoredPeople(truth, np.full(len(truth), np.nan), np.arange(len(truth)))
         return contrast_rows(one, other, people, RULES, draws=self.draws)
 
-    def by_angle(self, milliseconds: Mapping[str, float]) -> dict[str, str]:
+    def by_angle(self, milliseconds: Mapping[str, float] | None = None) -> dict[str, str]:
         """Return Markdown tables of accuracy by body angle beside time per person, by copy.
 
         Args:
-            milliseconds: of one pass of the detector (``"detector"``) and of each other step.
+            milliseconds: of one pass of the detector (``"detector"``) and of each other step; by
+                default time is left out.
         """
-        heads = ["", "passes", "ms", *(f"{name} degrees" for name in BINS), "Total", "AUC"]
+        costs = ["passes", "ms"] if milliseconds else []
+        heads = ["", *costs, *(f"{name} degrees" for name in BINS), "Total", "AUC"]
         sections = {}
         for copy in COPIES:
             rows = []
             for one in self.variants:
-                time = self.milliseconds(one, copy, milliseconds)
+                if milliseconds:
+                    time = self.milliseconds(one, copy, milliseconds)
+                    costs = [f"{one.passes[copy]:.2f}", f"{time:.1f}"]
                 cells = [f"{self.score(one.title, copy, who):.1f}" for who in BINS]
                 total = f"{self.score(one.title, copy):.2f}"
                 area = f"{self.score(one.title, copy, column='AUC'):.2f}"
-                passes = f"{one.passes[copy]:.2f}"
-                rows.append([one.title, passes, f"{time:.1f}", *cells, total, area])
+                rows.append([one.title, *costs, *cells, total, area])
             counts = ", ".join(f"{name}: {int(self.who[copy][name].sum())}" for name in BINS)
             text = markdown_table(heads, rows)
             sections[f"{copy} pictures, by true body angle (people: {counts})"] = text
@@ -170,6 +173,22 @@ class Comparison:
             for found in [self.contrast((a, b), copy)]
         ]
         return {"variants": scores, "contrasts": contrasts}
+
+
+def chain_finding(comparison: Comparison, over: Pair, beside: Pair, copy: str) -> str:
+    """Return what the whole chain gains, as a sentence.
+
+    Args:
+        comparison: has all rows.
+        over: the chain and its detector.
+        beside: the chain and the same refinement without normalization.
+        copy: of the pictures.
+    """
+    gain, more = (comparison.contrast(pair, copy)["Total"] for pair in (over, beside))
+    return (
+        f"{copy} pictures: the full chain exceeds its detector by {_interval(gain)} (bar 1.0) and "
+        f"the same refinement without normalization by {_interval(more)} (bar 0.5)."
+    )
 
 
 def _rounded(scores: Mapping[str, float]) -> dict[str, float]:
