@@ -2,10 +2,10 @@
 
     python benchmarks/fit_conv_costs.py
 
-Times direct convolutions (channels last, as in prediction and training) and those by Fourier
-transforms over sizes that refinement meets, each alone and with gradients, and prints the
-seconds per unit of work that explain them best, in relative error. Then it says how much would
-be lost by going by the model.
+Times direct convolutions (in the layer's order of numbers, as in prediction and training) and those
+by Fourier transforms over sizes that refinement meets, each alone and with gradients, and prints
+the seconds per unit of work that explain them best, in relative error. Then it says how much
+would be lost by going by the model.
 """
 
 import itertools
@@ -24,6 +24,7 @@ from torch.nn import functional
 from uprightpose.bench.machine import measure_machine
 from uprightpose.conv_plan import Costs, Task, Tiling, direct_work, fft_work, seconds, tilings
 from uprightpose.fft_convolution import Convolution, convolve, filter_spectra
+from uprightpose.large_conv import WIDEST_LAST
 
 CHANNELS = ((3, 8), (15, 8), (8, 8), (32, 32), (3, 128), (15, 128), (128, 128))
 SHAPES = ((24, 5), (40, 9), (40, 15), (64, 15))
@@ -49,18 +50,21 @@ Row = tuple[Task, bool, bool, Costs, float]
 
 
 def measured(task: Task) -> Iterator[Row]:
-    """Yield each way to do a task: directly (channels last) and by the best two tilings."""
+    """Yield each way to do a task: directly and by the best two tilings."""
     pad = (task.kernel[0] // 2, task.kernel[1] // 2)
     maps = torch.rand(task.batch, task.inputs, *task.result)
     weight = torch.randn(task.outputs, task.inputs, *task.kernel) * 0.01
     goal = torch.rand(task.batch, task.outputs, *task.result)
-    last = [each.contiguous(memory_format=torch.channels_last) for each in (maps, weight)]
     for learns in (False, True):
+        last = not learns or task.kernel[1] <= WIDEST_LAST
+        layout = torch.channels_last if last else torch.contiguous_format
         inputs = [each.requires_grad_(learns) for each in (maps, weight)]
-        lasting = [each.detach().requires_grad_(learns) for each in last]
+        ordered = [
+            each.detach().contiguous(memory_format=layout).requires_grad_(learns) for each in inputs
+        ]
         directly = partial(functional.conv2d, padding=pad)
-        work = direct_work(task, channels_last=True, learns=learns)
-        yield task, False, learns, work, fastest(partial(run, directly, lasting, goal))
+        work = direct_work(task, channels_last=last, learns=learns)
+        yield task, False, learns, work, fastest(partial(run, directly, ordered, goal))
         costs = {
             tiling: seconds(fft_work(task, tiling, kept=not learns, learns=learns))
             for tiling in tilings(task)
@@ -106,8 +110,6 @@ def main() -> None:
         if batch * math.prod(channels) * side**2 * kernel**2 < LARGEST
     ]
     rows = [row for task in tasks for row in measured(task)]
-    # A direct gradient of one picture, channels last, is a hundred times slower than it
-    # should be for some sizes: no rate can explain these.
     direct = [row for row in rows if not row[1] and not row[2]]
     costs = Costs(*map(sum, zip(fitted(direct), fitted([r for r in rows if r[1]]), strict=True)))
     print(costs)

@@ -5,7 +5,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from uprightpose.conv_plan import (
-    WORKSPACE,
     Task,
     best_tiling,
     direct_work,
@@ -57,14 +56,13 @@ class TestMemory:
         task = PAPER._replace(batch=8)
         tiling = best_tiling(task, megabytes << 20, kept=kept)
         if tiling is not None:
-            held = tiling.spectra(task) if kept else WORKSPACE
-            assert tiling.workspace(task) + held <= megabytes << 20
+            assert tiling.memory(task, kept=kept) <= megabytes << 20
 
     def test_none_fits_none(self):
         assert best_tiling(PAPER, 1 << 20, kept=True) is None
-        assert smallest_tiling(PAPER).workspace(PAPER) <= min(
-            tiling.workspace(PAPER) for tiling in tilings(PAPER)
-        )
+        for kept in (True, False):
+            least = min(tiling.memory(PAPER, kept=kept) for tiling in tilings(PAPER))
+            assert smallest_tiling(PAPER, kept=kept).memory(PAPER, kept=kept) == least
 
     def test_more_memory_never_costs_more(self):
         costs = []

@@ -2,10 +2,13 @@
 
 import copy
 import pickle
+from collections.abc import Callable
 
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
+from torch.profiler import ProfilerActivity, profile
 from torch.testing import assert_close
 
 from uprightpose.conv_plan import Task, best_tiling
@@ -230,6 +233,105 @@ class TestKeptSpectra:
         with torch.no_grad():
             layer(torch.rand(MAPS))
         assert sorted(layer.state_dict()) == ["bias", "weight"]
+
+
+def most_at_once(work: Callable[[], object]) -> int:
+    """Bytes of all tensors that are there at once while work is done, and what it returns."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+        result = work()
+    events = [
+        event for event in seen.profiler.kineto_results.events() if event.name() == "[memory]"
+    ]
+    held = most = 0
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        held += event.nbytes()
+        most = max(most, held)
+    del result
+    return most
+
+
+class TestMemory:
+    """'Peak memory reported, with a setting that bounds it': here it is measured."""
+
+    SIDE, CHANNELS, BATCH = 48, 48, 6
+
+    def layer(self, megabytes: float, dtype: torch.dtype = torch.float32) -> LargeConv2d:
+        """A layer of the method that always transforms."""
+        layer = LargeConv2d(
+            *(self.CHANNELS, self.CHANNELS, 15),
+            padding="same",
+            method="fft",
+            memory=int(megabytes * 2**20),
+        )
+        return layer.to(dtype)
+
+    def maps(self, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+        return torch.rand(self.BATCH, self.CHANNELS, self.SIDE, self.SIDE, dtype=dtype)
+
+    @pytest.mark.parametrize("megabytes", [24, 40, 64, 200])
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+    def test_of_inference(self, megabytes, dtype):
+        double = 2 if dtype == torch.float64 else 1
+        layer, maps = self.layer(megabytes * double, dtype).eval(), self.maps(dtype)
+        with torch.inference_mode():
+            most = most_at_once(lambda: layer(maps))
+        assert 4 * 2**20 * double < most - maps.nbytes <= megabytes * 2**20 * double
+
+    @pytest.mark.parametrize("megabytes", [24, 40, 64, 200])
+    def test_of_learning(self, megabytes):
+        layer, maps, slope = self.layer(megabytes), self.maps().requires_grad_(), self.maps()
+
+        def step():
+            found = layer(maps)
+            return found, torch.autograd.grad(found, [maps, *layer.parameters()], slope)
+
+        own = 2 * maps.nbytes + sum(one.nbytes for one in layer.parameters())
+        assert 4 * 2**20 < most_at_once(step) - own <= megabytes * 2**20
+
+    def test_more_is_used_where_it_is_allowed(self):
+        found = []
+        for megabytes in (24, 200):
+            layer, maps = self.layer(megabytes).eval(), self.maps()
+            with torch.inference_mode():
+                found.append(most_at_once(lambda: layer(maps)))  # noqa: B023
+        assert found[0] < found[1]
+
+    def test_who_insists_gets_what_needs_least(self):
+        """Also where the spectra of all filters would be most of it."""
+        layer, maps = self.layer(1).eval(), self.maps()
+        with torch.inference_mode():
+            most = most_at_once(lambda: layer(maps))
+        assert most - maps.nbytes < 26 * 2**20
+
+
+class TestWideKernels:
+    """torch learns a kernel of 14 columns and more much slower with channels last."""
+
+    @pytest.mark.parametrize(("columns", "first"), [(13, False), (14, True), (15, True)])
+    @pytest.mark.parametrize("learns", [True, False])
+    def test_learn_directly_with_channels_first(self, columns, first, learns, monkeypatch):
+        seen = []
+
+        def conv_forward(self, maps, weight, bias):
+            seen.extend(each.is_contiguous() for each in (maps, weight))
+            return functional.conv2d(maps, weight, bias)
+
+        monkeypatch.setattr(nn.Conv2d, "_conv_forward", conv_forward)
+        layer = LargeConv2d(3, 4, (5, columns), method="direct")
+        layer = layer.to(memory_format=torch.channels_last)
+        maps = torch.rand(2, 3, 20, 30).contiguous(memory_format=torch.channels_last)
+        with torch.set_grad_enabled(learns):
+            found = layer(maps)
+        assert seen == [first and learns] * 2
+        assert_close(found, functional.conv2d(maps, layer.weight, layer.bias))
+
+    def test_are_priced_so(self):
+        """Three of the paper's limb layer: with channels last as in training."""
+        layer = LargeConv2d(3, 8, 15, padding="same").to(memory_format=torch.channels_last)
+        maps = torch.rand(8, 3, 40, 40).contiguous(memory_format=torch.channels_last)
+        assert layer.train().tiling(maps) is not None
+        with torch.inference_mode():
+            assert layer.eval().tiling(maps) is None
 
 
 class TestChoice:

@@ -15,6 +15,13 @@ from typing import NamedTuple
 COMPLEX = 8
 """Bytes of a complex number of two float32."""
 
+COPIES = 5
+"""Of a chunk's spectra or tiles that are there at once: two of what goes in or the product, three
+within a transform; while learning the same."""
+
+MAKING = 1.6
+"""Bytes for each of some filters' spectra while they are made or turned back into weights."""
+
 WORKSPACE = 24 << 20
 """Bytes of one temporary at most: the allocators of C libraries give larger ones back to the
 system at once, and to get them again costs more than to transform what is in them."""
@@ -72,7 +79,22 @@ class Tiling(NamedTuple):
 
     def workspace(self, task: Task) -> int:
         """Return the bytes of all temporaries of one chunk: tiles and spectra, in and out."""
-        return 4 * self.chunk * _temporary(self, task)
+        return COPIES * self.chunk * _temporary(self, task)
+
+    def memory(self, task: Task, *, kept: bool) -> int:
+        """Return the bytes of all that a convolution, or to learn by it, needs at once.
+
+        Maps, weights, the result and gradients come on top; so does what the system's allocator
+        holds back. Float64 takes twice as much.
+
+        Args:
+            task: what was cut.
+            kept: the filters' spectra are, and nothing learns.
+        """
+        making = int(MAKING * min(WORKSPACE, self.spectra(task)))
+        if kept:
+            return self.spectra(task) + max(self.workspace(task), making)
+        return self.workspace(task) + making
 
 
 class Costs(NamedTuple):
@@ -163,7 +185,7 @@ def best_tiling(task: Task, memory: int, *, kept: bool, learns: bool = False) ->
 
     Args:
         task: the convolution.
-        memory: for the filters' spectra, if they are kept, and all temporaries.
+        memory: see :meth:`Tiling.memory`.
         kept: keep the spectra of the filters for the next call.
         learns: with the gradients.
 
@@ -171,11 +193,7 @@ def best_tiling(task: Task, memory: int, *, kept: bool, learns: bool = False) ->
         >>> best_tiling(Task(1, 128, 128, (64, 64), (15, 15)), 1 << 28, kept=True)
         Tiling(size=(36, 48), step=(22, 34), grid=(3, 2), chunk=1)
     """
-    found = [
-        tiling
-        for tiling in tilings(task)
-        if tiling.workspace(task) + (tiling.spectra(task) if kept else WORKSPACE) <= memory
-    ]
+    found = [tiling for tiling in tilings(task) if tiling.memory(task, kept=kept) <= memory]
     return min(
         found,
         key=lambda tiling: seconds(fft_work(task, tiling, kept=kept, learns=learns)),
@@ -191,13 +209,13 @@ def fft_wins(
     return seconds(fft_work(task, tiling, kept=kept, learns=learns)) < seconds(direct)
 
 
-def smallest_tiling(task: Task) -> Tiling:
+def smallest_tiling(task: Task, *, kept: bool) -> Tiling:
     """Return the tiling that needs least memory, for who insists on transforms."""
-    return min(tilings(task), key=lambda tiling: tiling.workspace(task))
+    return min(tilings(task), key=lambda tiling: tiling.memory(task, kept=kept))
 
 
 def tilings(task: Task) -> Iterator[Tiling]:
-    """Yield every sensible grid, with as many maps in a chunk as the workspace holds."""
+    """Yield every sensible grid, with as many maps in a chunk as the workspace holds, and one."""
     rows, columns = (_sides(r, k) for r, k in zip(task.result, task.kernel, strict=True))
     for down, step_h, size_h in rows:
         for across, step_w, size_w in columns:
@@ -205,6 +223,8 @@ def tilings(task: Task) -> Iterator[Tiling]:
             chunk = min(task.batch, max(1, WORKSPACE // _temporary(one, task)))
             even = math.ceil(task.batch / math.ceil(task.batch / chunk))
             yield one._replace(chunk=even)
+            if even > 1:
+                yield one
 
 
 def _sides(result: int, kernel: int) -> list[tuple[int, int, int]]:

@@ -49,9 +49,19 @@ def convolve(
         given = transform(cut(some, tiling, padding, _reach(tiling, kernel)))
         for channels in [slice(None)] if spectra is not None else filters.blocks():
             slab = filters.spectra(channels) if spectra is None else spectra
-            tiles = untransform(torch.bmm(given, slab), tiling)
-            paste(tiles, found[:, channels], tiling, (0, 0), tiling.step)
+            place = found[:, channels]
+            paste(_multiplied(given, slab, tiling), place, tiling, (0, 0), tiling.step)
+            del slab  # before the next one is made
+        del given
     return out
+
+
+def _multiplied(
+    given: Complex[Tensor, "f t i"], spectra: Complex[Tensor, "f i o"], tiling: Tiling
+) -> Float[Tensor, "b r s o n m"]:
+    """Return the tiles whose spectra are the product; nothing of it is held for longer."""
+    flat = torch.bmm(given, spectra).flatten(1).t().contiguous()
+    return _tiles(flat, spectra.shape[2], tiling)
 
 
 @torch.no_grad()
@@ -111,8 +121,14 @@ class Convolution(torch.autograd.Function):
                 if for_maps:
                     slab = filters.spectra(channels, conjugate=False)
                     products.baddbmm_(part, slab.transpose(1, 2))
+                    del slab
+                del part
+            del given
+            if for_weight:
+                del seen
             if for_maps:
                 paste(untransform(products, tiling), found, tiling, padding, reach)
+            del products
         return to_maps if for_maps else None, to_weight if for_weight else None, None, None
 
 
@@ -158,10 +174,16 @@ def transform(tiles: Float[Tensor, "b r s c n m"]) -> Complex[Tensor, "f t c"]:
 
 def untransform(spectra: Complex[Tensor, "f t c"], tiling: Tiling) -> Float[Tensor, "b r s c n m"]:
     """Undo :func:`transform`."""
+    return _tiles(spectra.flatten(1).t().contiguous(), spectra.shape[2], tiling)
+
+
+def _tiles(
+    flat: Complex[Tensor, "tc f"], channels: int, tiling: Tiling
+) -> Float[Tensor, "b r s c n m"]:
+    """Return tiles, given each one's frequencies in a row."""
     rows, columns = tiling.size
-    flat = spectra.flatten(1).t().contiguous()
-    tiles = flat.view(-1, *tiling.grid, spectra.shape[2], rows, columns // 2 + 1)
-    found: Tensor = torch.fft.irfft2(tiles, s=tiling.size)
+    spectra = flat.view(-1, *tiling.grid, channels, rows, columns // 2 + 1)
+    found: Tensor = torch.fft.irfft2(spectra, s=tiling.size)
     return found
 
 

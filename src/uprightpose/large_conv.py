@@ -29,8 +29,12 @@ from uprightpose.fft_convolution import Convolution, convolve, filter_spectra
 Method = Literal["auto", "fft", "direct"]
 """How to convolve: as modelled to be faster, by Fourier transforms, or cell by cell."""
 
-MEMORY = 320 << 20
+MEMORY = 336 << 20
 """Bytes that a layer may keep and use by default."""
+
+WIDEST_LAST = 13
+"""Columns of a kernel up to which a CPU learns directly with channels last: beyond it torch's
+gradients take 3 to 40 times as long so as with channels first."""
 
 TRIALS = 5
 """Runs by which a GPU's way is chosen."""
@@ -69,9 +73,9 @@ class LargeConv2d(nn.Conv2d):
         bias: add one number per output.
         method: see :data:`Method`. ``"auto"`` goes by a model of costs on the CPU, which makes
             the same choice every time, and by a measurement on a GPU, once per size.
-        memory: bytes that the layer may use for kept spectra and temporaries; less memory
-            means smaller tiles and spectra that are made anew. Where nothing fits ``"auto"``
-            is direct; ``"fft"`` takes what it needs.
+        memory: bytes that the layer may use for kept spectra and temporaries, beside maps,
+            weights, result and gradients; less memory means smaller tiles. Where nothing fits
+            ``"auto"`` is direct; ``"fft"`` takes the least that it needs.
 
     Raises:
         ValueError: if ``padding="same"`` meets an even kernel, or there is no such method.
@@ -126,7 +130,15 @@ class LargeConv2d(nn.Conv2d):
         if torch.compiler.is_compiling():
             return _uncompiled(self, maps)  # type: ignore[no-any-return]
         tiling = self.tiling(maps)
-        return super().forward(maps) if tiling is None else self._transformed(maps, tiling)
+        return self._direct(maps) if tiling is None else self._transformed(maps, tiling)
+
+    def _direct(self, maps: Float[Tensor, "b i h w"]) -> Float[Tensor, "b o _ _"]:
+        """Convolve cell by cell, in the order of numbers in which that is fast."""
+        weight = self.weight
+        if maps.device.type == "cpu" and self._learns(maps) and weight.shape[3] > WIDEST_LAST:
+            maps, weight = maps.contiguous(), weight.contiguous()
+        found: Tensor = self._conv_forward(maps, weight, self.bias)
+        return found
 
     def _transformed(
         self, maps: Float[Tensor, "b i h w"], tiling: Tiling
@@ -163,15 +175,18 @@ class LargeConv2d(nn.Conv2d):
         kernel = (self.weight.shape[2], self.weight.shape[3])
         task = Task(len(maps), self.in_channels, self.out_channels, result, kernel)  # type: ignore[arg-type]
         learns = self._learns(maps)
-        found = best_tiling(task, self.memory, kept=self._keeps, learns=learns)
+        memory = self.memory // (2 if self.weight.dtype == torch.float64 else 1)
+        kept = self._keeps
+        found = best_tiling(task, memory, kept=kept, learns=learns)
         if self.method == "fft":
-            return found or smallest_tiling(task)
+            return found or smallest_tiling(task, kept=kept)
         if found is None:
             return None
         if maps.device.type == "cuda":
             return found if self._measured(maps, task, found) else None
         last = self.weight.is_contiguous(memory_format=torch.channels_last)
-        wins = fft_wins(task, found, kept=self._keeps, channels_last=last, learns=learns)
+        last = last and not (learns and kernel[1] > WIDEST_LAST)
+        wins = fft_wins(task, found, kept=kept, channels_last=last, learns=learns)
         return found if wins and maps.device.type == "cpu" else None
 
     def forget(self) -> None:
