@@ -312,9 +312,9 @@ class LimbRefiner(nn.Module):
         All limbs turn as one batch.
         """
         whole, limbs = self.limb_inputs == "all", self.skeleton.limbs
-        chosen = [maps if whole else maps[:, list(limb.joints)] for limb in limbs]
+        chosen = self._read_by_limbs(maps)
         if not self.normalize:
-            return chosen, [Rotation.none(maps)] * len(limbs)
+            return list(chosen.chunk(len(limbs))), [Rotation.none(maps)] * len(limbs)
         turns = self.read_turns(maps) if turns is None else list(turns)
         canvas = (maps.shape[-2], maps.shape[-1])
         if not self.in_place:
@@ -322,13 +322,24 @@ class LimbRefiner(nn.Module):
             turns = [turn.placed((middle(canvas)[0], canvas[0] * ROOT_HEIGHT)) for turn in turns]
         background = whole and self.background
         turned = rotate_maps(
-            torch.cat(chosen),
+            chosen,
             Rotation.joined(turns),
             canvas,
             background=background,
             flow=self.flow,
         )
         return list(turned.chunk(len(limbs))), turns
+
+    def _read_by_limbs(self, maps: Float[Tensor, "b c h w"]) -> Float[Tensor, "lb i h w"]:
+        """Return what the networks read of everybody, limb after limb, by one copy."""
+        limbs = self.skeleton.limbs
+        if self.limb_inputs == "all":
+            return maps.repeat(len(limbs), 1, 1, 1)
+        joints = torch.tensor([limb.joints for limb in limbs], device=maps.device)
+        people = torch.arange(len(maps), device=maps.device)
+        rows = joints[:, None] + maps.shape[1] * people[:, None]
+        read = maps.flatten(0, 1).index_select(0, rows.flatten())
+        return read.view(len(limbs) * len(maps), -1, *maps.shape[2:])
 
     def _scores(self, maps: list[Float[Tensor, "b i h w"]]) -> list[Float[Tensor, "b 3 h w"]]:
         """Refine the limbs' maps, those of one network as one batch.
@@ -346,8 +357,8 @@ class LimbRefiner(nn.Module):
         scores = list(seen)
         for owner, net in zip(dict.fromkeys(self.owners), self.limb_nets, strict=True):
             shared = [at for at, one in enumerate(self.owners) if one == owner]
-            refined = net(torch.cat([seen[at] for at in shared])).chunk(len(shared))
-            for at, one in zip(shared, refined, strict=True):
+            read = torch.cat([seen[at] for at in shared]) if len(shared) > 1 else seen[shared[0]]
+            for at, one in zip(shared, net(read).chunk(len(shared)), strict=True):
                 scores[at] = one.flip(3) if mirrored[at] else one
         return scores
 

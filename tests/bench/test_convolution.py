@@ -5,10 +5,12 @@ import dataclasses
 import pytest
 import torch
 
+from uprightpose.bench import convolution
 from uprightpose.bench.convolution import (
     CASES,
     choice,
     layer,
+    measured_memory,
     multiplications,
     network,
     networks,
@@ -27,6 +29,12 @@ SMALL = {
 }
 
 
+@pytest.fixture(autouse=True)
+def _memory(monkeypatch):
+    """Is measured in processes of seconds each; one test does."""
+    monkeypatch.setattr(convolution, "measured_memory", lambda *_: {"memory": 1.0})
+
+
 @pytest.mark.parametrize("case", SMALL)
 def test_contenders_agree(case, machine):
     comparison = SMALL[case]()
@@ -41,9 +49,30 @@ def test_another_output_is_seen(case, machine):
     comparison = SMALL[case]()
     name = next(name for name in comparison.contenders if name != comparison.ours)
     right = comparison.contenders[name]
-    wrong = {**comparison.contenders, name: lambda: right() * 1.0001}
+
+    def off():
+        found = right()
+        if isinstance(found, tuple):  # gradients: the last alone
+            return (*found[:-1], found[-1] * 1.0001)
+        return found * 1.0001
+
+    wrong = {**comparison.contenders, name: off}
     with pytest.raises(InputError, match="relative difference"):
         compare(dataclasses.replace(comparison, contenders=wrong), machine, rounds=1)
+
+
+@pytest.mark.parametrize(("mode", "arrays"), [("inference", 1), ("training", 2)])
+def test_memory_is_measured_with_the_result_in_it(mode, arrays):
+    """'Peak memory reported, with a setting that bounds it.'"""
+    batch, side, channels = 3, 40, 32
+    (text,) = measured_memory(mode, batch, side, channels, allowed=(48,)).values()
+    if text == "not known":
+        pytest.skip("this system does not tell a process's memory")
+    rise, own = float(text.split(",")[0]), float(text.split()[1])
+    maps = batch * channels * side**2 * 4 / 2**20
+    weights = (channels**2 * 15**2 + channels) * 4 / 2**20
+    assert own == pytest.approx(arrays * maps + (arrays - 1) * weights, abs=0.5)
+    assert own < rise < own + 2 * 48
 
 
 def test_networks_of_the_paper_need_what_the_specification_says():

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from uprightpose.bench import decoding
-from uprightpose.bench.decoding import DARK, OURS, PARABOLA, WHOLE, decode_joints
+from uprightpose.bench.decoding import DARK, OURS, PARABOLA, WHOLE, decode_joints, encode_joints
 from uprightpose.bench.machine import measure_machine
 from uprightpose.bench.timing import compare
 from uprightpose.errors import InputError
@@ -62,3 +62,18 @@ class TestDecodeJoints:
         assert set(comparison.missing) == {DARK, WHOLE}
         assert set(comparison.contenders) == {OURS, PARABOLA}
         assert "within 0.0" in compare(comparison, machine, rounds=1).agreement
+
+
+@pytest.mark.usefixtures("few")
+class TestEncodeJoints:
+    def test_contenders_agree_and_are_timed(self, machine):
+        outcome = compare(encode_joints(machine.threads), machine, rounds=1)
+        assert outcome.agreement.startswith("targets agree to ")
+        assert set(outcome.timings) == {"encode_gaussians", "joint by joint"}
+
+    def test_a_wrong_contender_is_caught(self, machine):
+        comparison = encode_joints(machine.threads)
+        right = comparison.contenders["joint by joint"]
+        wrong = {**comparison.contenders, "joint by joint": lambda: right() + 1e-4}
+        with pytest.raises(InputError, match="targets differ by"):
+            compare(replace(comparison, contenders=wrong), machine, rounds=1)

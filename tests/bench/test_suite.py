@@ -1,6 +1,7 @@
 """All comparisons by name, the report, and the command."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -8,7 +9,7 @@ from uprightpose.bench import suite
 from uprightpose.bench.growth import Growth
 from uprightpose.bench.machine import measure_machine
 from uprightpose.bench.report import as_json, describe, describe_growth, describe_machine
-from uprightpose.bench.timing import compare
+from uprightpose.bench.timing import Timing, compare
 from uprightpose.cli import main
 
 
@@ -22,6 +23,12 @@ class TestReport:
         assert "floor" in text
         assert "memory, MB: 3" in text
 
+    def test_says_where_cpu_time_disagrees(self, tiny, machine):
+        outcome = compare(tiny, machine, rounds=1)
+        timings = {"short": Timing(1.0, 2.0, (1.0,)), "long": Timing(4.0, 4.0, (4.0,))}
+        text = describe(replace(outcome, timings=timings))
+        assert "(bar 3: met, by CPU time MISSED)" in text
+
     def test_json_holds_every_round(self, tiny, machine):
         outcome = compare(tiny, machine, rounds=2).without_work()
         sizes = [Growth("people", 10, 1.0, 100.0, 50.0, 5.0)]
@@ -30,6 +37,9 @@ class TestReport:
         assert len(one["seconds"]["long"]["rounds"]) == 2
         assert one["ratio"]["long"] == pytest.approx(outcome.ratio("long"))
         assert one["met"] == {"long": True, "absent": None}
+        assert one["met_cpu"] == {"long": True, "absent": None}
+        assert content["date"] > "2026"
+        assert content["python"].startswith("3.")
         assert content["machine"]["gigaflops"] == 100.0
         assert content["growth"][0]["number"] == 10
 

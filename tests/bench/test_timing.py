@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from uprightpose.bench.timing import compare
+from uprightpose.bench.timing import Timing, compare
 from uprightpose.errors import InputError
 
 
@@ -67,6 +67,36 @@ class TestBars:
         assert outcome.met("absent") is None
         higher = dataclasses.replace(tiny, bars={"long": 1e6})
         assert dataclasses.replace(outcome, comparison=higher).met("long") is False
+
+    def test_by_the_clock_and_by_cpu_time(self, tiny, machine):
+        """'CPU time where the machine is shared.'"""
+        outcome = compare(tiny, machine, rounds=1)
+        timings = {
+            "short": Timing(1.0, 2.0, (1.0,)),
+            "long": Timing(4.0, 4.0, (4.0,)),
+        }
+        outcome = dataclasses.replace(outcome, timings=timings)
+        assert outcome.met("long") is True
+        assert outcome.met("long", cpu=True) is False
+        assert outcome.met("short", cpu=True) is None
+
+    def test_numpy_keeps_to_the_threads_too(self, tiny, machine):
+        threadpoolctl = pytest.importorskip("threadpoolctl", reason="comes with the extra bench")
+        seen = []
+
+        def look():
+            seen.append(
+                {
+                    pool["num_threads"]
+                    for pool in threadpoolctl.threadpool_info()
+                    if pool["user_api"] == "blas"
+                }
+            )
+            return 7
+
+        case = dataclasses.replace(tiny, contenders={"short": look, "long": look})
+        compare(case, dataclasses.replace(machine, threads=1), rounds=1)
+        assert seen[-1] == {1}
 
 
 def test_the_floor_is_the_larger_of_arithmetic_and_bandwidth(machine):

@@ -4,15 +4,17 @@ One layer is 15 x 15 cells, 128 channels to 128, on maps of 64 x 64 (SPEC 1.9: 6
 hourglass's size). The floor is that of the direct convolution: transforms go below it.
 """
 
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from uprightpose.bench.growth import peak_megabytes
+from uprightpose.bench.growth import forget_peak, memory_now, peak_megabytes
 from uprightpose.bench.timing import Cases, Comparison
 from uprightpose.conv_plan import Task
 from uprightpose.large_conv import LargeConv2d, Method
@@ -52,7 +54,7 @@ def layer(batch: int, bar: float, side: int = SIDE, channels: int = CHANNELS) ->
         bars={"conv2d": bar},
         operations=2.0 * cells * channels**2 * KERNEL**2,
         moved=4.0 * (2 * cells * channels + channels**2 * KERNEL**2),
-        notes=memory_notes(fft, maps),
+        notes=memory_notes(fft, maps) | measured_memory("inference", batch, side, channels),
     )
 
 
@@ -100,12 +102,11 @@ def training(batch: int, bar: float, side: int = SIDE, width: int = CHANNELS) ->
     maps = torch.rand(batch, 15, side, side)
     goal = torch.rand(batch, 15, side, side).round()
 
-    def step(net: nn.Module) -> Callable[[], Tensor]:
-        def work() -> Tensor:
+    def step(net: nn.Module) -> Callable[[], tuple[Tensor, ...]]:
+        def work() -> tuple[Tensor, ...]:
             inputs = maps.clone().requires_grad_()
             loss = functional.binary_cross_entropy_with_logits(net(inputs), goal)
-            found = torch.autograd.grad(loss, (inputs, *net.parameters()))
-            return torch.cat([value.flatten() / value.norm() for value in found])
+            return torch.autograd.grad(loss, (inputs, *net.parameters()))
 
         return work
 
@@ -118,7 +119,7 @@ def training(batch: int, bar: float, side: int = SIDE, width: int = CHANNELS) ->
         check=agreement("FFT"),
         bars={"conv2d": bar},
         operations=6.0 * batch * side**2 * multiplications(fft[0]),
-        notes={"peak memory of the process so far, MB": round(peak_megabytes())},
+        notes=measured_memory("training", batch, side, width),
     )
 
 
@@ -175,13 +176,16 @@ def frozen(work: Callable[[], Tensor]) -> Callable[[], Tensor]:
 
 
 def agreement(ours: str) -> Callable[[dict[str, Any]], str]:
-    """Return a check that all outputs are ours, relative to the largest value."""
+    """Return a check that all outputs are ours, each relative to its largest value."""
+
+    def parts(output: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return (output,) if isinstance(output, Tensor) else output
 
     def check(outputs: dict[str, Any]) -> str:
         worst = 0.0
         for output in outputs.values():
-            off = (output - outputs[ours]).abs().max() / output.abs().max()
-            worst = max(worst, float(off))
+            for one, own in zip(parts(output), parts(outputs[ours]), strict=True):
+                worst = max(worst, float((one - own).abs().max() / one.abs().max()))
         assert worst < TOLERANCE, f"relative difference {worst:.1e}, expected < {TOLERANCE:.0e}"
         return f"largest difference {worst:.1e} of the largest value"
 
@@ -200,9 +204,57 @@ def memory_notes(layer: LargeConv2d, maps: Tensor) -> dict[str, float | str]:
         "tiles": f"{tiling.size[0]}x{tiling.size[1]} cells, {tiling.grid[0]}x{tiling.grid[1]} a "
         f"map, {tiling.chunk} maps at a time",
         "spectra kept, MB": round(tiling.spectra(task) / 2**20, 1),
-        "temporaries at most, MB": round(tiling.workspace(task) / 2**20, 1),
-        "memory allowed, MB": layer.memory / 2**20,
+        "spectra and temporaries, MB": round(tiling.memory(task, kept=True) / 2**20, 1),
     }
+
+
+Mode = Literal["inference", "training"]
+
+
+def measured_memory(
+    mode: Mode, batch: int, side: int, channels: int, allowed: Sequence[int] = (64, 128, 336)
+) -> dict[str, float | str]:
+    """Return the memory that one layer takes, measured in a process of its own for each setting.
+
+    Beside maps and weights, which are there before; the result and gradients are in it.
+
+    Args:
+        mode: ``"inference"``, or the forward and backward pass of ``"training"``.
+        batch: maps.
+        side: of the maps, in cells.
+        channels: in and out.
+        allowed: megabytes that the layer may use.
+    """
+    notes: dict[str, float | str] = {}
+    for megabytes in allowed:
+        words = (mode, *map(str, (batch, side, channels, megabytes)))
+        command = [sys.executable, "-m", __name__, *words]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        rise, own = map(float, done.stdout.split())
+        text = f"{rise:.0f}, {own:.0f} of it the result" + (mode == "training") * " and gradients"
+        notes[f"memory taken where {megabytes} MB are allowed, MB"] = text if rise else "not known"
+    return notes
+
+
+def _main(mode: Mode, *numbers: str) -> None:
+    """Print by how much memory rises in one pass, and what the result and gradients are of it."""
+    batch, side, channels, allowed = map(int, numbers)
+    small = LargeConv2d(8, 8, KERNEL, padding="same", method="fft")
+    small(torch.rand(1, 8, side, side).requires_grad_()).sum().backward()  # loads libraries
+    layer = LargeConv2d(channels, channels, KERNEL, padding="same", method="fft")
+    layer.memory = allowed << 20
+    maps, slope = torch.rand(2, batch, channels, side, side)
+    if mode == "inference":
+        layer.eval().requires_grad_(False)
+    else:
+        maps.requires_grad_()
+    forget_peak()
+    before = memory_now()
+    found = [layer(maps)]
+    if mode == "training":
+        found += torch.autograd.grad(found[0], [maps, *layer.parameters()], slope)
+    own = sum(one.nbytes for one in found) / 2**20
+    print(peak_megabytes() - before if before else 0.0, own)
 
 
 CASES: Cases = {
@@ -216,3 +268,7 @@ CASES: Cases = {
     "conv-choice": lambda _threads: choice(),
 }
 """The bars of one layer, one network, a training step, and six networks."""
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])  # type: ignore[arg-type]

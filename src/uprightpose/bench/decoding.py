@@ -85,7 +85,6 @@ def decode_joints(threads: int) -> Comparison:  # noqa: ARG001
         check=check,
         bars={DARK: 10.0, WHOLE: 10.0},
         missing=missing,
-        operations=2 * 14 * cells,  # a blur by seven cells along each axis
         moved=4 * cells,
         packages=("transformers", "scipy"),
         notes=notes,
@@ -160,6 +159,39 @@ def _check(found: dict[str, Any], joints: Tensor, peer: Callable[[Tensor], Tenso
     return f"true Gaussians are read within {worst:.4f} cells on average{beaten}"
 
 
+def encode_joints(threads: int) -> Comparison:  # noqa: ARG001
+    """Compare targets drawn as products with one Gaussian after another, as peers draw them."""
+    joints = true_joints()
+    y, x = np.mgrid[: SIZE[0], : SIZE[1]].astype(np.float32)
+
+    def one_by_one() -> Tensor:
+        maps = np.empty((PEOPLE, JOINTS, *SIZE), np.float32)
+        for person, own in enumerate(joints.tolist()):
+            for joint, (across, down) in enumerate(own):
+                squares = (x - across) ** 2 + (y - down) ** 2
+                maps[person, joint] = np.exp(-squares / (2 * 1.5**2))
+        return torch.from_numpy(maps)
+
+    def check(found: dict[str, Any]) -> str:
+        one, other = found.values()
+        worst = float((one - other).abs().max())
+        assert worst < 1e-5, f"targets differ by {worst:.2g}"
+        return f"targets agree to {worst:.1g}"
+
+    return Comparison(
+        name="encode",
+        task=f"draw a Gaussian each for {PEOPLE} x {JOINTS} joints on maps of {SIZE[0]}x{SIZE[1]}",
+        ours="encode_gaussians",
+        contenders={
+            "encode_gaussians": lambda: encode_gaussians(joints, SIZE, 1.5),
+            "joint by joint": one_by_one,
+        },
+        check=check,
+        moved=4 * PEOPLE * JOINTS * SIZE[0] * SIZE[1],
+    )
+
+
 CASES: Cases = {
     "decode": decode_joints,
+    "encode": encode_joints,
 }

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -94,19 +95,35 @@ def peak_megabytes() -> float:
 
     Linux says it of this program; what ``getrusage`` says begins with the parent's.
     """
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-    except OSError:
-        lines = []
-    found = [int(line.split()[1]) for line in lines if line.startswith("VmHWM")]
-    if found:
-        return found[0] / 1024
+    if found := _status("VmHWM"):
+        return found
     try:
         import resource
     except ImportError:  # Windows
         return 0.0
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+
+
+def memory_now() -> float:
+    """Return the megabytes that this process has; 0 where the system is silent."""
+    return _status("VmRSS")
+
+
+def forget_peak() -> None:
+    """Let :func:`peak_megabytes` begin anew, where the system can."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def _status(name: str) -> float:
+    """Return megabytes of Linux's account of this process, 0 elsewhere."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return 0.0
+    found = [int(line.split()[1]) for line in lines if line.startswith(name)]
+    return found[0] / 1024 if found else 0.0
 
 
 def _measured_alone(of: Of, number: int, threads: int, weights: str) -> Growth:

@@ -111,6 +111,8 @@ def refinement(threads: int, batch: int = 8) -> Comparison:
     images = torch.from_numpy(_texture(batch, predictor.crop.size)).permute(0, 3, 1, 2).float()
     with torch.inference_mode():
         levels = predictor.model.detect(images)
+        whole = decode_stage(predictor.model(images), predictor.stages[-1])
+    assert whole is not None
 
     @torch.inference_mode()
     def detector() -> dict[str, torch.Tensor]:
@@ -123,8 +125,9 @@ def refinement(threads: int, batch: int = 8) -> Comparison:
 
     def check(outputs: dict[str, Any]) -> str:
         worst = max(float((v - levels[k]).abs().max()) for k, v in outputs["detector"].items())
-        assert worst < 1e-4, f"the detector's maps differ by {worst:.2g} from those refined"
-        return f"refined are the detector's own maps, equal to {worst:.1g}"
+        worst = max(worst, float((outputs["refinement"].scores - whole.scores).abs().max()))
+        assert worst < 1e-4, f"maps and scores differ by {worst:.2g} from the whole network's"
+        return f"both together are the whole network, equal to {worst:.1g}"
 
     return Comparison(
         name=f"refinement-{batch}",
@@ -135,6 +138,30 @@ def refinement(threads: int, batch: int = 8) -> Comparison:
         check=check,
         bars={"detector": 1.0},
         notes={"batch": batch},
+    )
+
+
+def bf16(threads: int, batch: int = 8) -> Comparison:
+    """Return both number formats; how far joints move is a note, as they need not agree."""
+    torch.set_num_threads(threads)
+    ours, other = load(device="cpu"), load(device="cpu", precision="bf16")
+    crops = _texture(batch, ours.crop.size)
+
+    def check(outputs: dict[str, dict[str, Decoded]]) -> str:
+        one, two = (found[STAGES[-1]].scores for found in outputs.values())
+        apart = float((one - two).abs().median())
+        assert apart < 0.02, f"peaks of the score maps differ by {apart:.2g} in the median"
+        return f"peaks of the score maps differ by {apart:.1g} in the median"
+
+    return Comparison(
+        name="bf16",
+        task=f"joints of {batch} people by the compact network",
+        ours="float32",
+        contenders={
+            "float32": lambda: ours.network(crops, ours.stages),
+            "bf16": lambda: other.network(crops, other.stages),
+        },
+        check=check,
     )
 
 
@@ -275,4 +302,5 @@ CASES: Cases = {
     "refinement-8": partial(refinement, batch=8),
     "refinement-32": partial(refinement, batch=32),
     "channels-last": channels_last,
+    "bf16": bf16,
 }

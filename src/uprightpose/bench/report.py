@@ -1,12 +1,16 @@
 """What a run of comparisons says, as text and as JSON."""
 
+import platform
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Any
 
 from uprightpose.bench.growth import Growth
 from uprightpose.bench.machine import Machine
 from uprightpose.bench.timing import Outcome
+
+_MET = {True: "met", False: "MISSED"}
 
 
 def describe_machine(machine: Machine) -> str:
@@ -30,8 +34,9 @@ def describe(outcome: Outcome) -> str:
             wall, cpu = (_ratio(outcome.ratio(name, cpu=cpu)) for cpu in (False, True))
             line += f"  {wall} x ours, CPU {cpu}"
         if outcome.met(name) is not None:
-            met = "met" if outcome.met(name) else "MISSED"
-            line += f"  (bar {_ratio(case.bars[name])}: {met})"
+            met, by_cpu = (_MET[bool(outcome.met(name, cpu=cpu))] for cpu in (False, True))
+            apart = f", by CPU time {by_cpu}" if by_cpu != met else ""
+            line += f"  (bar {_ratio(case.bars[name])}: {met}{apart})"
         lines.append(line)
     if outcome.floor:
         lines.append(f"  {'floor':{width}} {_milliseconds(outcome.floor)} ms")
@@ -57,6 +62,9 @@ def as_json(
     """Return everything that was measured, every round's time too."""
     return {
         "machine": asdict(machine),
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "date": datetime.now(UTC).isoformat(timespec="minutes"),
         "rounds": rounds,
         "comparisons": [_as_json(outcome) for outcome in outcomes],
         "growth": [asdict(one) for one in growth],
@@ -76,6 +84,7 @@ def _as_json(outcome: Outcome) -> dict[str, Any]:
         "ratio_cpu": {name: outcome.ratio(name, cpu=True) for name in outcome.timings},
         "bars": dict(case.bars),
         "met": {name: outcome.met(name) for name in case.bars},
+        "met_cpu": {name: outcome.met(name, cpu=True) for name in case.bars},
         "missing": dict(case.missing),
         "versions": outcome.versions,
         "notes": dict(case.notes),

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from numpy import ndarray
+from scipy.ndimage import affine_transform
 from torch import Tensor
 from torch.nn import functional
 
@@ -31,6 +32,7 @@ OPERATIONS = 8
 OPENCV = "OpenCV, map by map"
 OPENCV_4 = "OpenCV, four maps at a time"
 OPENCV_ALL = "OpenCV, 15 maps at a time"
+SCIPY = "SciPy, map by map"
 
 
 def rotate_maps_forward(threads: int) -> Comparison:  # noqa: ARG001
@@ -61,6 +63,7 @@ def rotate_maps_forward(threads: int) -> Comparison:  # noqa: ARG001
         missing["torchvision"] = "not installed"
     for name, count in ((OPENCV, 1), (OPENCV_4, 4), (OPENCV_ALL, MAPS)):
         contenders[name] = _opencv(maps, rotation, count)
+    contenders[SCIPY] = _scipy(maps, rotation)
     contenders["grid_sample, whole batch"] = lambda: _grid_sample(maps, rotation)
     return Comparison(
         name="rotate-maps",
@@ -72,7 +75,7 @@ def rotate_maps_forward(threads: int) -> Comparison:  # noqa: ARG001
         missing=missing,
         operations=OPERATIONS * maps.numel(),
         moved=2 * 4 * maps.numel(),
-        packages=("kornia", "torchvision", "opencv-python-headless"),
+        packages=("kornia", "torchvision", "opencv-python-headless", "scipy"),
     )
 
 
@@ -204,6 +207,30 @@ def _opencv(
         return turned
 
     return single if count == 1 else work
+
+
+def _scipy(
+    maps: Float[Tensor, "b c h w"], rotation: Rotation
+) -> Callable[[], Float[ndarray, "b c h w"]]:
+    """Return work that turns map by map; its places are rows first and those that are read."""
+    source = maps.numpy()
+
+    def work() -> Float[ndarray, "b c h w"]:
+        turned = np.empty_like(source)
+        for person, angle in enumerate(rotation.angle.tolist()):
+            matrix = _matrix(-angle)
+            for own, out in zip(source[person], turned[person], strict=True):
+                affine_transform(
+                    own,
+                    matrix[::-1, 1::-1],
+                    matrix[::-1, 2],
+                    output=out,
+                    order=1,
+                    mode="grid-constant",
+                )
+        return turned
+
+    return work
 
 
 def _matrix(angle: float) -> Float[ndarray, "2 3"]:

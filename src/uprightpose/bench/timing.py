@@ -11,6 +11,7 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
@@ -105,11 +106,16 @@ class Outcome:
         names: dict[str, Work] = dict.fromkeys(self.comparison.contenders, _done)
         return replace(self, comparison=replace(self.comparison, contenders=names))
 
-    def met(self, contender: str) -> bool | None:
-        """Say whether a bar is met, by wall time; ``None`` if there is none or no such peer."""
+    def met(self, contender: str, *, cpu: bool = False) -> bool | None:
+        """Say whether a bar is met; ``None`` if there is none or no such peer.
+
+        Args:
+            contender: whose bar.
+            cpu: by CPU time, which other programs on the machine hardly change; else by the clock.
+        """
         if contender not in self.comparison.bars or contender not in self.timings:
             return None
-        return self.ratio(contender) >= self.comparison.bars[contender]
+        return self.ratio(contender, cpu=cpu) >= self.comparison.bars[contender]
 
 
 def compare(comparison: Comparison, machine: Machine, *, rounds: int = 9) -> Outcome:
@@ -134,13 +140,14 @@ def compare(comparison: Comparison, machine: Machine, *, rounds: int = 9) -> Out
     except AssertionError as error:
         raise InputError(f"bench {comparison.name}: the outputs disagree: {error}") from error
     del outputs
-    repeats = {name: _repeats(comparison.contenders[name]) for name in names}
     samples: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
-    for number in range(rounds):
-        start = number % len(names)
-        for name in names[start:] + names[:start]:
-            comparison.contenders[name]()
-            samples[name].append(_sample(comparison.contenders[name], repeats[name]))
+    with _numpy_threads(machine.threads):
+        repeats = {name: _repeats(comparison.contenders[name]) for name in names}
+        for number in range(rounds):
+            start = number % len(names)
+            for name in names[start:] + names[:start]:
+                comparison.contenders[name]()
+                samples[name].append(_sample(comparison.contenders[name], repeats[name]))
     timings = {
         name: Timing(
             wall=statistics.median(wall for wall, _ in taken),
@@ -156,6 +163,16 @@ def compare(comparison: Comparison, machine: Machine, *, rounds: int = 9) -> Out
         floor=machine.floor(comparison.operations, comparison.moved),
         versions=found_versions(comparison.packages),
     )
+
+
+def _numpy_threads(threads: int) -> AbstractContextManager[Any]:
+    """Keep numpy's products to so many threads, where threadpoolctl is there to ask for it."""
+    try:
+        from threadpoolctl import threadpool_limits
+    except ImportError:
+        return nullcontext()
+    limits: AbstractContextManager[Any] = threadpool_limits(threads, user_api="blas")
+    return limits
 
 
 def _done() -> None:
