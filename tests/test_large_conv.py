@@ -296,6 +296,13 @@ class TestMemory:
                 found.append(most_at_once(lambda: layer(maps)))  # noqa: B023
         assert found[0] < found[1]
 
+    def test_of_filters_nearly_as_large_as_tiles(self):
+        """Then spectra half made are most of it."""
+        layer, maps = self.layer(19).eval(), torch.rand(2, self.CHANNELS, 7, 7)
+        with torch.inference_mode():
+            most = most_at_once(lambda: layer(maps))
+        assert most <= 19 * 2**20
+
     def test_who_insists_gets_what_needs_least(self):
         """Also where the spectra of all filters would be most of it."""
         layer, maps = self.layer(1).eval(), self.maps()
@@ -326,7 +333,7 @@ class TestWideKernels:
         assert_close(found, functional.conv2d(maps, layer.weight, layer.bias))
 
     def test_are_priced_so(self):
-        """Three of the paper's limb layer: with channels last as in training."""
+        """A limb's first layer, channels last as in training: transforms win where it learns."""
         layer = LargeConv2d(3, 8, 15, padding="same").to(memory_format=torch.channels_last)
         maps = torch.rand(8, 3, 40, 40).contiguous(memory_format=torch.channels_last)
         assert layer.train().tiling(maps) is not None

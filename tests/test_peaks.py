@@ -126,16 +126,16 @@ class TestBand:
         assert sum(blurred_whole) > 0
 
     def test_a_peak_at_the_edge_of_the_band_is_looked_at_whole(self):
-        """Its neighbors in the next row count, too."""
+        """Its neighbors in the next row count, too, though all other rows are excluded."""
         maps = torch.zeros(1, 1, 30, 40, dtype=torch.float64)
-        maps[0, 0, 10 + BAND // 2 :, 7] = 1.0  # an edge: bounds rise to the last row of the map
-        maps[0, 0, 10, ::3] = 1.3
-        x, y, around = find_peaks(many(maps), 1.0)
-        true_x, true_y, blurred = peaks_of_whole(maps, 1.0)
-        assert x.unique().item() == true_x.item()
-        assert y.unique().item() == true_y.item()
-        top = (true_y - 1).item(), true_x.item()
-        assert_close(around[0, 0, 0, 1], blurred[0, 0][top])
+        maps[0, 0, 10, 3:14] = 1.0  # broad: little is lost by the blur across
+        maps[0, 0, 10, 8] = 1.01
+        maps[0, 0, 10 + BAND // 2, 25] = 1.2  # the highest bound; as a dot it is blurred away
+        maps[0, 0, 9, 8] = 0.1
+        x, y, around = find_peaks(many(maps), 0.5)
+        _, true_y, blurred = peaks_of_whole(maps, 0.5)
+        assert y.unique().item() == true_y.item() == 10
+        assert_close(around[0, 0, 0, 1], blurred[0, 0, 9, x[0, 0].item()])
 
     @pytest.mark.parametrize("value", [0.0, 0.3, -2.0])
     def test_of_equal_cells_the_first_counts(self, value):

@@ -19,9 +19,6 @@ COPIES = 5
 """Of a chunk's spectra or tiles that are there at once: two of what goes in or the product, three
 within a transform; while learning the same."""
 
-MAKING = 1.6
-"""Bytes for each of some filters' spectra while they are made or turned back into weights."""
-
 WORKSPACE = 24 << 20
 """Bytes of one temporary at most: the allocators of C libraries give larger ones back to the
 system at once, and to get them again costs more than to transform what is in them."""
@@ -91,7 +88,9 @@ class Tiling(NamedTuple):
             task: what was cut.
             kept: the filters' spectra are, and nothing learns.
         """
-        making = int(MAKING * min(WORKSPACE, self.spectra(task)))
+        share = task.kernel[0] / self.size[0]  # of a half-made spectrum in a whole one
+        block = min(WORKSPACE, self.spectra(task))
+        making = int(block * (max(1 + share, 2.5 * share) + share**2))
         if kept:
             return self.spectra(task) + max(self.workspace(task), making)
         return self.workspace(task) + making

@@ -43,8 +43,11 @@ def find_peaks(maps: Float[Tensor, "b k h w"], sigma: float) -> Peaks:
     """Blur maps with :func:`blur` and find their peaks.
 
     Args:
-        maps: scores, float32 or float64; nothing flows back.
+        maps: finite scores, float32 or float64; nothing flows back.
         sigma: blur in cells; 0 for none.
+
+    Returns:
+        Cells of these maps.
 
     Example:
         >>> maps = torch.tensor([[[[0.0, 0, 0, 0], [0, 0, 0, 4], [0, 0, 0, 0]]]])
@@ -54,7 +57,7 @@ def find_peaks(maps: Float[Tensor, "b k h w"], sigma: float) -> Peaks:
     """
     flat = maps.detach().flatten(0, 1)
     wide = flat.shape[1] >= BAND + 2 * _radius(sigma)
-    if sigma > 0 and wide and flat.numel() >= MANY and _in_numpy(flat):
+    if sigma > 0 and wide and _in_numpy(flat) and flat.numel() >= MANY:
         peaks, certain = _peaks_in_bands(flat, sigma)
         if not certain.all():
             for part, own in zip(peaks, _peaks(blur(flat[~certain], sigma)), strict=True):

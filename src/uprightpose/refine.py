@@ -336,10 +336,10 @@ class LimbRefiner(nn.Module):
         if self.limb_inputs == "all":
             return maps.repeat(len(limbs), 1, 1, 1)
         joints = torch.tensor([limb.joints for limb in limbs], device=maps.device)
-        people = torch.arange(len(maps), device=maps.device)
+        people = torch.arange(maps.shape[0], device=maps.device)
         rows = joints[:, None] + maps.shape[1] * people[:, None]
         read = maps.flatten(0, 1).index_select(0, rows.flatten())
-        return read.view(len(limbs) * len(maps), -1, *maps.shape[2:])
+        return read.view(len(limbs) * maps.shape[0], joints.shape[1], *maps.shape[2:])
 
     def _scores(self, maps: list[Float[Tensor, "b i h w"]]) -> list[Float[Tensor, "b 3 h w"]]:
         """Refine the limbs' maps, those of one network as one batch.

@@ -143,3 +143,17 @@ def test_what_is_there_is_not_made_again(report, both: Place, monkeypatch) -> No
     start = both.out / "start" / "detector.safetensors"
     again = reproduce_together(both, start, seeds=2, draws=20, keys=KEYS)
     assert again == report
+
+
+@pytest.mark.parametrize("other", ["detector", "steps"])
+def test_runs_from_another_detector_or_of_other_steps_are_refused(
+    report, both: Place, other: str
+) -> None:
+    start = both.out / "start" / "detector.safetensors"
+    keys = KEYS
+    if other == "detector":
+        start = write(both.out / "other" / "detector.safetensors", "detector")
+    else:
+        keys = {**KEYS, "all_steps": 2}
+    with pytest.raises(InputError, match="holds a run from another detector"):
+        reproduce_together(both, start, seeds=1, draws=0, keys=keys)

@@ -224,6 +224,9 @@ def measured_memory(
         side: of the maps, in cells.
         channels: in and out.
         allowed: megabytes that the layer may use.
+
+    Raises:
+        CalledProcessError: if a process fails; it says why on stderr.
     """
     notes: dict[str, float | str] = {}
     for megabytes in allowed:
@@ -232,7 +235,8 @@ def measured_memory(
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         rise, own = map(float, done.stdout.split())
         text = f"{rise:.0f}, {own:.0f} of it the result" + (mode == "training") * " and gradients"
-        notes[f"memory taken where {megabytes} MB are allowed, MB"] = text if rise else "not known"
+        name = f"memory that one layer takes where {megabytes} MB are allowed, MB"
+        notes[name] = text if rise else "not known"
     return notes
 
 
@@ -248,8 +252,7 @@ def _main(mode: Mode, *numbers: str) -> None:
         layer.eval().requires_grad_(False)
     else:
         maps.requires_grad_()
-    forget_peak()
-    before = memory_now()
+    before = memory_now() if forget_peak() else 0.0
     found = [layer(maps)]
     if mode == "training":
         found += torch.autograd.grad(found[0], [maps, *layer.parameters()], slope)

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -110,10 +109,13 @@ def memory_now() -> float:
     return _status("VmRSS")
 
 
-def forget_peak() -> None:
-    """Let :func:`peak_megabytes` begin anew, where the system can."""
-    with suppress(OSError):
+def forget_peak() -> bool:
+    """Let :func:`peak_megabytes` begin anew, and say whether the system can."""
+    try:
         Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return False
+    return True
 
 
 def _status(name: str) -> float:

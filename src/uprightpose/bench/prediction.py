@@ -142,7 +142,7 @@ def refinement(threads: int, batch: int = 8) -> Comparison:
 
 
 def bf16(threads: int, batch: int = 8) -> Comparison:
-    """Return both number formats; how far joints move is a note, as they need not agree."""
+    """Return both number formats; peaks' scores agree in the median, joints need not."""
     torch.set_num_threads(threads)
     ours, other = load(device="cpu"), load(device="cpu", precision="bf16")
     crops = _texture(batch, ours.crop.size)

@@ -5,8 +5,10 @@ turn in one, nothing turns in the other. Both get every part the package's own w
 body's refiner, the limbs', then everything at once.
 """
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from numpy import ndarray
 
 from uprightpose.data.lsp import read_lsp
 from uprightpose.data.sample import Sample
-from uprightpose.data.writing import write_whole
+from uprightpose.data.writing import make_folder, write_whole
 from uprightpose.errors import InputError
 from uprightpose.reproduce.machine import machine_fact
 from uprightpose.reproduce.report import Report
@@ -59,7 +61,8 @@ CAVEATS = (
     "All runs begin from one detector, trained over the full circle on the same people: intervals "
     "redraw people and runs of what follows, not that detector.",
     "The detector goes on learning with its refiners: each chain has a detector of its own.",
-    "The unnormalized refiners work on the image's maps, the normalized ones on larger canvases.",
+    "The unnormalized refiners work on the image's maps, the normalized ones on canvases of their "
+    "own, 1.25 times as large for bodies and 0.875 times for limbs.",
     "Refiners learn on maps of people whom the detector has learned from.",
     "Minutes of training on 2 CPU cores: contrasts count, not totals.",
 )
@@ -106,13 +109,16 @@ def reproduce_together(
         people: of the test at most, 0 for all.
 
     Raises:
-        InputError: if data are missing, or ``start`` is no detector alone.
+        InputError: if data are missing, ``start`` is no detector alone, or the folder holds runs
+            from another one, or of other steps.
     """
     settings = load_weights(start)[1]
-    if settings.last != "detector":
+    if settings.last != "detector" or settings.upright:
         raise InputError(
-            f"{start}: expected weights of a detector alone (recipes/compact-detector.yaml makes "
-            f"some), found weights up to {settings.last}; name others by --weights"
+            f"{start}: expected weights of a detector alone that knows bodies at any angle "
+            f"(recipes/compact-detector.yaml makes some), found weights up to {settings.last}"
+            + settings.upright * ", of upright people only"
+            + "; name others by --weights"
         )
     test = [one for one in read_lsp(place.data / "lsp", "pc") if one.split == "test"]
     test = test[: people or None]
@@ -126,6 +132,7 @@ def reproduce_together(
             recipe = replace(arm_recipe(place, start, arm, seed), **chosen)
             print(f"together, {arm}, seed {seed}: {recipe.out}", flush=True)
             weights = Path(recipe.out) / "all.safetensors"
+            _claim(recipe, len(test))
             if not weights.is_file():
                 train_counted(recipe)
             for copy in COPIES:
@@ -198,6 +205,28 @@ def arm_recipe(place: Place, start: Path, arm: str, seed: int) -> Recipe:
         threads=place.threads,
     )
     return replace(recipe, **ARMS[arm])
+
+
+def _claim(recipe: Recipe, people: int) -> None:
+    """Write what a run is of into its folder, or see that it is the same.
+
+    Raises:
+        InputError: if it is another.
+    """
+    free = {"out", "threads", "lsp", "lspet", "start"}
+    own = {key: value for key, value in asdict(recipe).items() if key not in free}
+    start = sha256(Path(str(recipe.start)).read_bytes()).hexdigest()
+    text = json.dumps({"start": start, "people": people, **own}, indent=1).encode()
+    path = Path(recipe.out) / "claim.json"
+    if path.is_file() and path.read_bytes() == text:
+        return
+    if path.is_file() or (path.parent / "all.safetensors").is_file():
+        raise InputError(
+            f"{path.parent}: holds a run from another detector, of other steps or people; go on "
+            "with those, or choose another --out"
+        )
+    make_folder(path.parent)
+    write_whole(path, text)
 
 
 def _joints(weights: Path, test: Sequence[Sample], copy: str) -> dict[str, Float[ndarray, "n k 2"]]:
