@@ -16,7 +16,6 @@ from uprightpose.reproduce.together import (
     PAIRS,
     PLAIN,
     STAGES,
-    Steps,
     arm_recipe,
     reproduce_together,
 )
@@ -72,7 +71,8 @@ def test_steps_are_multiplied(both: Place) -> None:
     recipe = arm_recipe(replace(both, times=0.1), Path("x"), "normalized", 0)
     assert (recipe.body_steps, recipe.limbs_steps, recipe.all_steps) == (25, 15, 30)
     assert recipe.detector_steps == 0
-    assert Steps().times(0.001) == Steps(1, 1, 1)
+    least = arm_recipe(replace(both, times=0.001), Path("x"), "normalized", 0)
+    assert (least.body_steps, least.limbs_steps, least.all_steps) == (1, 1, 1)
 
 
 @pytest.mark.parametrize("last", ["body", "limbs"])

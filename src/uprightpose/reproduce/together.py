@@ -7,7 +7,7 @@ body's refiner, the limbs', then everything at once.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
@@ -68,25 +68,8 @@ CAVEATS = (
 )
 
 
-@dataclass(frozen=True)
-class Steps:
-    """Of the two refiners, and of everything at once."""
-
-    body: int = 250
-    limbs: int = 150
-    all: int = 300
-
-    def times(self, factor: float) -> "Steps":
-        """Return as many steps times ``factor``.
-
-        Example:
-            >>> Steps().times(0.1)
-            Steps(body=25, limbs=15, all=30)
-        """
-        body, limbs, together = (
-            max(1, round(factor * n)) for n in (self.body, self.limbs, self.all)
-        )
-        return Steps(body, limbs, together)
+STEPS = {"body_steps": 250, "limbs_steps": 150, "all_steps": 300}
+"""Of the two refiners, and of everything at once."""
 
 
 def reproduce_together(
@@ -96,7 +79,6 @@ def reproduce_together(
     seeds: int = 3,
     draws: int,
     keys: Mapping[str, Any] | None = None,
-    people: int = 0,
 ) -> Report:
     """Train what is not trained yet, and make the page.
 
@@ -106,7 +88,6 @@ def reproduce_together(
         seeds: runs of each arm.
         draws: of bootstrap and exchange; 0 for none.
         keys: of every recipe, in the place of this page's own.
-        people: of the test at most, 0 for all.
 
     Raises:
         InputError: if data are missing, ``start`` is no detector alone, or the folder holds runs
@@ -121,7 +102,6 @@ def reproduce_together(
             + "; name others by --weights"
         )
     test = [one for one in read_lsp(place.data / "lsp", "pc") if one.split == "test"]
-    test = test[: people or None]
     own = ("size", "content", "resize", "trunk", "head_width")
     chosen = {**{key: getattr(settings, key) for key in own}, **(keys or {})}
     found: dict[str, list[dict[str, ndarray]]] = {copy: [] for copy in COPIES}
@@ -174,7 +154,9 @@ def arm_recipe(place: Place, start: Path, arm: str, seed: int) -> Recipe:
         arm: which.
         seed: of everything random.
     """
-    steps = Steps().times(place.times)
+    steps: dict[str, Any] = {
+        name: max(1, round(number * place.times)) for name, number in STEPS.items()
+    }
     recipe = Recipe(
         out=str(place.out / "together" / f"{arm}-{seed}"),
         start=str(start),
@@ -194,9 +176,6 @@ def arm_recipe(place: Place, start: Path, arm: str, seed: int) -> Recipe:
         upright_share=0.5,
         shift=0.05,
         erase=0.3,
-        body_steps=steps.body,
-        limbs_steps=steps.limbs,
-        all_steps=steps.all,
         batch=32,
         rate=1e-3,
         fine_tune_rate=5e-4,
@@ -204,7 +183,7 @@ def arm_recipe(place: Place, start: Path, arm: str, seed: int) -> Recipe:
         save_every=50,
         threads=place.threads,
     )
-    return replace(recipe, **ARMS[arm])
+    return replace(recipe, **steps, **ARMS[arm])
 
 
 def _claim(recipe: Recipe, people: int) -> None:
